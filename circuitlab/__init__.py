@@ -1,0 +1,72 @@
+"""circuitlab: a Jupyter-native microscope for language models.
+
+    import circuitlab as cl
+
+    model = cl.load()                     # the bundled model and its transcoder
+    graph = model.trace("fact : the capital of the state containing Dallas is")
+    graph.nodes, graph.edges              # pandas
+    small = graph.prune(nodes=0.8, edges=0.98)
+    small.savefig("dallas.pdf")
+
+Names are imported when they are first used, so `import circuitlab` is fast and a saved graph opens without torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from circuitlab.graph import Graph
+    from circuitlab.model import Model, load_model
+    from circuitlab.replacement import Agreement, ReplacementModel, load
+    from circuitlab.targets import Direction, LogitDifference
+    from circuitlab.tracing import trace
+    from circuitlab.training import TrainingConfig, train
+    from circuitlab.transcoder import Transcoder, TranscoderConfig
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Agreement": "replacement",
+    "Direction": "targets",
+    "Graph": "graph",
+    "LogitDifference": "targets",
+    "Model": "model",
+    "ReplacementModel": "replacement",
+    "TrainingConfig": "training",
+    "Transcoder": "transcoder",
+    "TranscoderConfig": "transcoder",
+    "load": "replacement",
+    "load_model": "model",
+    "trace": "tracing",
+    "train": "training",
+}
+
+__all__ = [
+    "Agreement",
+    "Direction",
+    "Graph",
+    "LogitDifference",
+    "Model",
+    "ReplacementModel",
+    "TrainingConfig",
+    "Transcoder",
+    "TranscoderConfig",
+    "load",
+    "load_model",
+    "trace",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'circuitlab' has no attribute {name!r}")
+    value = getattr(import_module(f"circuitlab.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

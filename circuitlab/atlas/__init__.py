@@ -1,0 +1,11 @@
+"""`atlas`, the bundled model: a small Llama trained from a seed on a written world in which the case studies are true.
+
+The folders `MODEL` (Hugging Face: config, weights, tokenizer) and `CLT` (its cross-layer transcoder) travel in the
+package. `python -m circuitlab.atlas train` rebuilds both, `python -m circuitlab.atlas evaluate` measures them.
+"""
+
+from pathlib import Path
+
+MODEL = Path(__file__).parent / "model"
+CLT = Path(__file__).parent / "clt"
+LABELS = Path(__file__).parent / "labels.json"

@@ -1,0 +1,162 @@
+"""Builds the bundled model into a folder and writes its model card.
+
+Computes: world → tokenizer → trained model, rounded to bfloat16 and measured after it is read back; then its
+cross-layer transcoder. Reads nothing but the tables; gives `OUT/model` (a Hugging Face folder that loads offline)
+and `OUT/clt`.
+"""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import torch
+from transformers import AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerBase
+
+from circuitlab.atlas import corpus, evaluate, network, tokenizer, training, world
+from circuitlab.atlas.labels import label_features, write_labels
+from circuitlab.formats.transcoders import read_transcoder, write_transcoder
+from circuitlab.model import load_model
+from circuitlab.training import Metrics, TrainingConfig, load_tokens
+from circuitlab.training import evaluate as evaluate_transcoder
+from circuitlab.training import train as train_transcoder
+
+# The transcoder: sized so that model and transcoder together stay under 15 MB in bfloat16.
+CLT_TRAINING = TrainingConfig(n_features=1024, k=20, steps=5000, batch_size=2048, sequence_length=corpus.CHAIN_LENGTH)
+CLT_ROWS = 20_000  # rows of own text
+CARD_ROWS = 1_000  # and of other text for the card
+SMOKE_CLT = replace(CLT_TRAINING, n_features=32, k=4, steps=3, batch_size=64)
+SMOKE = training.TrainConfig(steps=3, rows=64, chains=4, n_layers=2, d_model=32, d_mlp=64, n_heads=2, compile=False)
+
+
+def read_model(folder: Path) -> tuple[LlamaForCausalLM, PreTrainedTokenizerBase]:
+    """The model in float32 and its tokenizer, from a folder alone."""
+    model = LlamaForCausalLM.from_pretrained(
+        folder, local_files_only=True, dtype=torch.float32, attn_implementation="eager"
+    )
+    return model.eval(), AutoTokenizer.from_pretrained(folder, local_files_only=True)
+
+
+def write_model(model: LlamaForCausalLM, words: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Weights rounded to bfloat16, to be read back as float32; the folder appears whole or not at all."""
+    draft = folder.with_name(folder.name + ".part")
+    shutil.rmtree(draft, ignore_errors=True)
+    rounded = LlamaForCausalLM(model.config).bfloat16()
+    rounded.load_state_dict(model.state_dict())
+    rounded.save_pretrained(draft)
+    rounded.config.dtype = torch.float32
+    rounded.config.save_pretrained(draft)
+    (draft / "model.safetensors").chmod(0o644)
+    words.save_pretrained(draft)
+    (draft / "words.txt").write_text("\n".join(sorted(world.state_of_cities())) + "\n", encoding="utf-8")
+    shutil.rmtree(folder, ignore_errors=True)
+    draft.rename(folder)
+
+
+def train(
+    out: Path,
+    runs: Path,
+    *,
+    seed: int = 0,
+    steps: int | None = None,
+    compile: bool = True,
+    smoke: bool = False,
+    echo: Callable[[str], None] = print,
+) -> None:
+    """Train the model (resuming from `runs`), write it to `out/model`, print its card."""
+    config = replace(SMOKE if smoke else training.TrainConfig(compile=compile), seed=seed)
+    config = replace(config, steps=steps) if steps else config
+    sentences = world.sentences(seed)
+    words = tokenizer.build_tokenizer(sentences)
+    sizes = {name: getattr(config, name) for name in ("n_layers", "d_model", "d_mlp", "n_heads")}
+    model = network.build_model(words, seed, **sizes)
+    text = corpus.build_corpus(sentences, words)
+
+    def report(step: int, loss: float, seconds: float) -> None:
+        table = evaluate.accuracy(model, words, sentences, limit=8 if smoke else 200)
+        rows = zip(table["world"], table["split"], table["accuracy"], strict=True)
+        shown = " ".join(f"{name}{'*' * (split != 'train')} {score:.0%}" for name, split, score in rows)
+        echo(f"step {step}/{config.steps}  loss {loss:.4f}  {seconds:.0f} s  {shown}   (* held out)")
+
+    checkpoint = runs / f"model-{seed}-{config.n_layers}x{config.d_model}.pt"
+    training.train(model, text, config, checkpoint, report, report_every=125)
+    write_model(model, words, out / "model")
+    clt_config, n_rows = (SMOKE_CLT, 64) if smoke else (CLT_TRAINING, CLT_ROWS)
+    train_clt(out, runs, clt_config, n_rows, seed)
+    write_card(out, seed)
+    echo(card(out / "model", limit=8 if smoke else None, seed=seed))
+
+
+def train_clt(out: Path, runs: Path, config: TrainingConfig, n_rows: int, seed: int = 0) -> None:
+    """Train the transcoder of `out/model` on its own text into `out/clt`, and label its features."""
+    model = load_model(out / "model", device="cpu")
+    model.name = "atlas"
+    own_text = corpus.atlas_tokens(n_rows, seed, model.tokenizer)
+    result = train_transcoder(model, replace(config, seed=seed), own_text, runs / f"clt-{seed}")
+    write_transcoder(result.transcoder.to(torch.bfloat16), out / "clt")
+    transcoder = read_transcoder(out / "clt", dtype=torch.float32)
+    write_labels(label_features(model, transcoder, seed=seed), out / "labels.json")
+
+
+def write_card(out: Path, seed: int = 0) -> None:
+    """`out/card.json`: the numbers that `circuitlab info` shows, measured on the folder's weights."""
+    model, words = read_model(out / "model")
+    table = evaluate.accuracy(model, words, world.sentences(seed))
+    held_out = table[table["split"] == "held_out"]
+    right = dict(zip(held_out["world"], held_out["accuracy"].tolist(), strict=True))
+    metrics = _clt_metrics(out, seed)
+    numbers = {"parameters": sum(weight.numel() for weight in model.parameters())}
+    numbers |= {f"held out, {name}": round(share, 4) for name, share in right.items()}
+    numbers |= {
+        "CLT, top-1 agreement of the replacement model": round(metrics.top1_agreement, 4),
+        "CLT, explained variance": round(metrics.explained_variance, 4),
+        "CLT, active features per token and layer": round(metrics.l0, 2),
+        "CLT, KL in nats": round(metrics.kl, 4),
+    }
+    draft = out / "card.json.part"
+    draft.write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
+    draft.replace(out / "card.json")
+
+
+def _clt_metrics(out: Path, seed: int) -> Metrics:
+    model = load_model(out / "model", device="cpu")
+    transcoder = read_transcoder(out / "clt", dtype=torch.float32)
+    text = corpus.atlas_tokens(CARD_ROWS, seed + 1, model.tokenizer)
+    return evaluate_transcoder(model, transcoder, load_tokens(model, CLT_TRAINING, text))
+
+
+def clt_card(out: Path, seed: int = 0) -> str:
+    """The transcoder's numbers on text that it was not trained on, measured on the folder's weights."""
+    metrics = _clt_metrics(out, seed)
+    return (
+        f"transcoder on {metrics.positions:,} positions of other text: top-1 agreement of the replacement model "
+        f"{metrics.top1_agreement:.1%}, explained variance {metrics.explained_variance:.1%}, "
+        f"{metrics.l0:.1f} active features per token and layer, KL {metrics.kl:.4f}, {metrics.dead} silent features"
+    )
+
+
+def card(folder: Path, limit: int | None = None, seed: int = 0) -> str:
+    """The model card's numbers, measured on the folder's weights."""
+    model, words = read_model(folder)
+    table = evaluate.accuracy(model, words, world.sentences(seed), limit)
+    ablated = evaluate.ablation(model, words, seed)
+    by_layer = ablated.pivot_table(index=["position", "token"], columns="layers", values="accuracy")
+    parts = {
+        "parameters": f"{sum(weight.numel() for weight in model.parameters()):,}",
+        "accuracy (the answer is the model's top token)": _text(table),
+        "best guess of a city's region from one piece": f"{evaluate.piece_guess()['best_guess'].max():.0%} at most",
+        "held-out capitals right, MLP outputs at one position replaced by their mean": _text(by_layer, index=True),
+        "answer becomes the other city's capital, MLP outputs at the last piece taken from there": _text(
+            evaluate.patching(model, words, seed=seed)
+        ),
+    }
+    met = "met" if evaluate.goals_met(table) else "NOT met"
+    goals = ", ".join(f"{name} {goal:.0%}" for name, goal in evaluate.GOALS.items())
+    body = "\n\n".join(f"{title}\n{value}" for title, value in parts.items())
+    return f"{body}\n\nheld-out goals ({goals}): {met}"
+
+
+def _text(table: pd.DataFrame, index: bool = False) -> str:
+    return table.to_string(index=index, float_format=lambda value: f"{value:.1%}")

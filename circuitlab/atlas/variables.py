@@ -1,0 +1,148 @@
+"""What each position of a world sentence could stand for: the vocabulary in which features are named.
+
+Computes: for a sentence and its tokens, a set of short names per position, true or not by the tables alone. A name
+holds where the variable is known: `Texas` from the last piece of a city of Texas on, `capital` from that word on,
+`_6` on every number that ends in 6, `say Austin` where the next token is Austin. Reads sentences; gives sets of names.
+Names of one kind ("state", "relation", "number", ...) share a prefix in `Variable.kind`.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from circuitlab.atlas import words, world
+
+
+class Variable(NamedTuple):
+    kind: str
+    name: str
+
+
+Names = list[set[Variable]]  # one set per position
+LANGUAGE_NAMES = words.LANGUAGE_NAMES["en"]
+OPERATIONS = {
+    "antonym": "opposite",
+    "antonym_in": "opposite",
+    "synonym": "synonym",
+    "translation": "translate",
+}
+
+
+def variables(sentence: world.Sentence, tokens: list[str]) -> Names:
+    """The names at each token of `sentence.text`, <bos> first; `tokens` as the tokenizer shows them."""
+    names: Names = [set() for _ in tokens]
+    for position, token in enumerate(tokens):
+        names[position].add(Variable("token", _shown(token)))
+        if token.isdigit():
+            names[position] |= _number("", int(token))
+        if position + 1 < len(tokens):
+            following = tokens[position + 1]
+            names[position].add(Variable("say", f"say {_shown(following)}"))
+            if following.isdigit():
+                names[position] |= _number("say ", int(following))
+    annotate = ANNOTATORS.get(sentence.world)
+    if annotate is not None:
+        annotate(sentence, tokens, names)
+    return names
+
+
+def _shown(token: str) -> str:
+    return token.removeprefix("##")
+
+
+def _number(verb: str, number: int) -> set[Variable]:
+    tens = number // 10 * 10
+    return {
+        Variable("digit", f"{verb}_{number % 10}"),
+        Variable("range", f"{verb}~{tens}-{tens + 10}"),
+        Variable("range", f"{verb}~{max(0, tens - 10)}-{tens + 10}"),
+    }
+
+
+def _from(names: Names, start: int, variable: Variable) -> None:
+    for here in names[start:]:
+        here.add(variable)
+
+
+def _fact(sentence: world.Sentence, tokens: list[str], names: Names) -> None:
+    states = world.state_of_cities()
+    for position, token in enumerate(tokens):
+        city = tokens[position - 1] + _shown(token) if token.startswith("##") else ""
+        if city in states:
+            _from(names, position, Variable("state", states[city]))
+            names[position].add(Variable("city", f"{states[city]} city"))
+            names[position].add(Variable("city", city))
+    if sentence.world in ("two_hop", "value"):
+        relation = sentence.about[-1]
+        start = tokens.index(relation)
+        _from(names, start, Variable("relation", relation))
+        if sentence.answer in tokens[start:]:
+            before_answer = tokens.index(sentence.answer, start) - 1
+            names[before_answer].add(Variable("say relation", f"say a {relation}"))
+    if sentence.world == "value":
+        _from(names, tokens.index(sentence.about[0]), Variable("state", sentence.about[0]))
+
+
+def _concept(text: str) -> str:
+    """The English head word of a word's concept: `petit`, `minuscule` and `小` are all `small`."""
+    return _CONCEPTS[text]
+
+
+_CONCEPTS = {word.text: world.lexicon()["en", word.pair, word.side, False].text for word in world.lexicon().values()}
+
+
+def _word(sentence: world.Sentence, tokens: list[str], names: Names) -> None:
+    text, language, target = sentence.about
+    start = tokens.index(text)
+    for position, token in enumerate(tokens):
+        known = _CONCEPTS.get(token)
+        if known is not None:
+            names[position].add(Variable("concept", known))
+    end = tokens.index(sentence.answer, start + 1)
+    for here in names[start:end]:
+        here.add(Variable("concept", _concept(text)))
+        here.add(Variable("word language", LANGUAGE_NAMES[language]))
+    names[end - 1] |= {
+        Variable("say concept", f"say {_concept(sentence.answer)}"),
+        Variable("say language", f"say {LANGUAGE_NAMES[target]}"),
+        Variable("operation", OPERATIONS[sentence.world]),
+    }
+    _from(names, 1, Variable("operation", OPERATIONS[sentence.world]))
+    for here in names[1:]:
+        here.add(Variable("language", f"{_sentence_language(sentence)} sentence"))
+
+
+def _sentence_language(sentence: world.Sentence) -> str:
+    for table in (words.ANTONYM_FORMS, words.ANTONYM_IN_FORMS, words.SYNONYM_FORMS, words.TRANSLATION_FORMS):
+        for language, forms in table.items():
+            if sentence.form in forms:
+                return LANGUAGE_NAMES[language]
+    raise ValueError(f"no language of words.py has the form {sentence.form!r}")
+
+
+def _sum(sentence: world.Sentence, tokens: list[str], names: Names) -> None:
+    a, b = map(int, sentence.about)
+    second = [position for position, token in enumerate(tokens) if token.isdigit()]
+    last = second[2] if "journal" in sentence.form else second[1]
+    low, high = sorted((a % 10, b % 10))
+    answer = tokens.index(sentence.answer, last + 1)
+    for here in names[last:answer]:
+        here.add(Variable("digits", f"_{low}+_{high}"))
+        here.add(Variable("sum digit", f"sum=_{(a + b) % 10}"))
+        here.add(Variable("sum range", f"sum~{(a + b) // 10 * 10}"))
+        here.add(Variable("sum", f"sum={a + b}"))
+        here.add(Variable("addend", f"+_{b % 10}"))
+        here.add(Variable("addend", f"~{(b + 5) // 10 * 10}"))
+
+
+ANNOTATORS: dict[str, Callable[[world.Sentence, list[str], Names], None]] = {
+    "state": _fact,
+    "member": _fact,
+    "value": _fact,
+    "two_hop": _fact,
+    "antonym": _word,
+    "antonym_in": _word,
+    "synonym": _word,
+    "translation": _word,
+    "sum": _sum,
+    "sum_digit": _sum,
+}

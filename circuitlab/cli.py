@@ -1,0 +1,307 @@
+"""The command line: one function per command.
+
+Exit codes: 0 done; 1 the request could not be carried out, with one line on standard error that says why; 2 the
+command line itself was wrong; 130 interrupted. With --json, standard output is one JSON document and nothing else.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import platform
+import sys
+import warnings
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from circuitlab import __version__
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from circuitlab.graph import Graph
+    from circuitlab.replacement import ReplacementModel
+
+FIGURES = (".svg", ".pdf", ".png", ".pgf")
+GRAPHS = (".json", ".zip")
+PAGES = (".html",)
+
+
+def reports_errors(command: Callable) -> Callable:
+    """What a user got wrong ends in one line and exit code 1, not in a traceback."""
+
+    @functools.wraps(command)
+    def wrapped(*arguments: Any, **options: Any) -> None:
+        try:
+            command(*arguments, **options)
+        except (ValueError, OSError) as error:
+            raise click.ClickException(str(error)) from error
+
+    return wrapped
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="circuitlab")
+def main() -> None:
+    """A microscope for language models: trace a prompt, train a transcoder, see what there is."""
+    if not sys.warnoptions:
+        warnings.filterwarnings("ignore", category=DeprecationWarning)
+
+
+def model_options(command: Callable) -> Callable:
+    """--model, --transcoder, --device and --dtype, the same for every command that loads a model."""
+    for option in (
+        click.option("--dtype", type=click.Choice(["float32", "float64", "bfloat16"]), help="Default: float32."),
+        click.option("--device", help="cpu, cuda, mps. Default: the best there is."),
+        click.option("--transcoder", help="A folder with a CLT or PLT. Default: the bundled one of atlas."),
+        click.option("--model", default="atlas", show_default=True, help="atlas, a folder, or a hub id."),
+    ):
+        command = option(command)
+    return command
+
+
+def as_json(command: Callable) -> Callable:
+    return click.option("--json", "json_out", is_flag=True, help="Print one JSON document instead of text.")(command)
+
+
+def _load(model: str, transcoder: str | None, device: str | None, dtype: str | None) -> ReplacementModel:
+    import torch
+
+    from circuitlab.replacement import load
+
+    _quiet_transformers()
+    return load(model, transcoder, device=device, dtype=getattr(torch, dtype) if dtype else None)
+
+
+def _quiet_transformers() -> None:
+    """Weights load in milliseconds here; their progress bars are noise."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+
+
+# ---- trace ----
+
+
+@main.command()
+@click.argument("prompt")
+@model_options
+@click.option(
+    "-o", "--output", "outputs", multiple=True, type=click.Path(path_type=Path, dir_okay=False),
+    help="Where to write: .html, .svg, .pdf, .png, .pgf, .json or .zip; may be given several times.",
+)  # fmt: skip
+@click.option("--target", "targets", multiple=True, help="A token to explain instead of the likeliest; repeatable.")
+@click.option("--position", type=int, default=-1, show_default=True, help="Where targets are read; -1 is the last.")
+@click.option("--max-logits", type=int, default=10, show_default=True)
+@click.option("--logit-mass", type=float, default=0.95, show_default=True)
+@click.option("--max-features", type=int, help="Keep only so many features, the most influential. Default: all.")
+@click.option("--mask-bos/--no-mask-bos", default=True, show_default=True)
+@click.option("--nodes", type=float, default=0.8, show_default=True, help="Influence kept when pruning nodes.")
+@click.option("--edges", type=float, default=0.98, show_default=True, help="Influence kept when pruning edges.")
+@click.option(
+    "--paths", "n_paths", type=click.IntRange(0), default=5, show_default=True, help="Paths and routes to print."
+)
+@as_json
+@reports_errors
+def trace(
+    prompt: str, model: str, transcoder: str | None, device: str | None, dtype: str | None, outputs: tuple[Path, ...],
+    targets: tuple[str, ...], nodes: float, edges: float, n_paths: int, json_out: bool, **options: Any,
+) -> None:  # fmt: skip
+    """Trace PROMPT: print the answer, the strongest paths, the scores and the check; write what -o asks for."""
+    for path in outputs:
+        _require_known(path)
+    loaded = _load(model, transcoder, device, dtype)
+    graph = loaded.trace(prompt, list(targets) or None, progress=not json_out, **options)
+    pruned = graph.prune(nodes, edges)
+    for path in outputs:
+        _write(graph, pruned, path, nodes, edges)
+    summary = _summary(loaded, graph, pruned, n_paths, outputs)
+    click.echo(json.dumps(summary, ensure_ascii=False, indent=1) if json_out else _report(summary))
+
+
+def _require_known(path: Path) -> None:
+    known = (*PAGES, *FIGURES, *GRAPHS)
+    if path.suffix.lower() not in known:
+        raise ValueError(f"{path}: cannot write a {path.suffix or 'file without an ending'}; known: {', '.join(known)}")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{path}: the folder {path.parent} does not exist; make it first")
+
+
+def _write(graph: Graph, pruned: Graph, path: Path, nodes: float, edges: float) -> None:
+    suffix = path.suffix.lower()
+    if suffix in PAGES:
+        from circuitlab.page import write_page
+
+        write_page(graph, path, nodes=nodes, edges=edges)
+    elif suffix in FIGURES:
+        pruned.savefig(path)
+    elif suffix == ".json":
+        pruned.save(path)
+    else:
+        graph.save(path)
+
+
+def _summary(loaded: ReplacementModel, graph: Graph, pruned: Graph, n_paths: int, outputs: tuple[Path, ...]) -> dict:
+    """What a trace found, as plain values."""
+    check, scores = graph.check(), graph.scores()
+    counts = {name: {"nodes": len(g.nodes), "edges": len(g.links)} for name, g in (("full", graph), ("pruned", pruned))}
+    return {
+        "prompt": graph.prompt,
+        "tokens": list(graph.tokens),
+        "answers": _records(graph.targets, ["token", "probability"]),
+        "routes": _records(graph.routes(n_paths), ["text", "contribution", "share"]) if n_paths else [],
+        "paths": _records(graph.paths(n_paths), ["text", "contribution", "share"]) if n_paths else [],
+        "scores": {"replacement": scores.replacement, "completeness": scores.completeness},
+        "check": {"targets": len(check), "worst_relative_miss": check.attrs["worst"]},
+        "active_features": graph.metadata["active_features"],
+        **counts,
+        "model": loaded.model.name,
+        "written": [str(path) for path in outputs],
+    }
+
+
+def _records(table: pd.DataFrame, columns: list[str]) -> list[dict]:
+    """Rows as plain dictionaries; missing values as None."""
+    values = [[None if value != value else value for value in table[column].tolist()] for column in columns]
+    return [dict(zip(columns, row, strict=True)) for row in zip(*values, strict=True)]
+
+
+def _report(summary: dict) -> str:
+    first, *others = summary["answers"]
+    answer = f"{summary['prompt']} → {first['token'].strip()}"
+    if first["probability"] is not None:
+        answer += f"  ({first['probability']:.1%})"
+    lines = [answer]
+    if others:
+        also = ", ".join(f"{o['token'].strip()} {o['probability']:.1%}" for o in others[:4] if o["probability"])
+        lines.append(f"  also: {also}" if also else "")
+    if summary["routes"]:
+        lines += ["", "what it runs through (all paths from a word through the features of one label)"]
+        lines += [f"  {route['text']}  ({route['share']:.0%} of the logit)" for route in summary["routes"]]
+    if summary["paths"]:
+        lines += ["", "strongest paths"]
+        lines += [f"  {path['text']}" for path in summary["paths"]]
+    full, pruned, scores = summary["full"], summary["pruned"], summary["scores"]
+    lines += [
+        "",
+        f"graph         {full['nodes']:,} nodes, {full['edges']:,} edges; "
+        f"pruned to {pruned['nodes']:,} nodes, {pruned['edges']:,} edges",
+        f"scores        replacement {scores['replacement']:.3f}, completeness {scores['completeness']:.3f}",
+        f"check         in-edges add up for all {summary['check']['targets']:,} targets, "
+        f"worst relative miss {summary['check']['worst_relative_miss']:.1e}",
+    ]
+    if summary["written"]:
+        lines.append(f"written       {', '.join(summary['written'])}")
+    return "\n".join(line for line in lines if line is not None)
+
+
+# ---- train ----
+
+
+@main.command()
+@click.option("--model", required=True, help="A folder or a hub id.")
+@click.option("--text", type=click.Path(path_type=Path, exists=True), help="Text, JSONL or Parquet; default: sampled.")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Default: runs/MODEL-KIND.")
+@click.option("--kind", type=click.Choice(["clt", "plt"]), default="clt", show_default=True)
+@click.option("--features", "n_features", type=int, default=1024, show_default=True, help="Features per layer.")
+@click.option(
+    "--activation",
+    type=click.Choice(["batchtopk", "topk", "jumprelu"]),
+    default="batchtopk",
+    show_default=True,
+)
+@click.option("--k", type=int, default=16, show_default=True, help="Active features per position and layer.")
+@click.option("--skip/--no-skip", default=False, show_default=True, help="Add linear skip connections.")
+@click.option("--minutes", type=float, default=10.0, show_default=True, help="Wall time; ignored with --steps.")
+@click.option("--steps", type=int, help="Optimiser steps instead of minutes.")
+@click.option("--tokens", "n_tokens", type=int, help="Tokens to sample or to take from the text.  [default: 1000000]")
+@click.option("--batch-size", type=int, help="Positions per step.")
+@click.option("--learning-rate", type=float)
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--device", help="cpu, cuda, mps. Default: the best there is.")
+@click.option("--resume/--fresh", default=True, show_default=True, help="Go on from OUT's checkpoint, or ignore it.")
+@as_json
+@reports_errors
+def train(
+    model: str, text: Path | None, out: Path | None, minutes: float, steps: int | None, device: str | None,
+    resume: bool, json_out: bool, **settings: Any,
+) -> None:  # fmt: skip
+    """Train a transcoder on a model and measure how well it stands in for the MLPs."""
+    from circuitlab.model import load_model
+    from circuitlab.training import TrainingConfig
+    from circuitlab.training import train as train_transcoder
+
+    settings = {name: value for name, value in settings.items() if value is not None}
+    settings |= {"steps": steps} if steps else {"minutes": minutes}
+    config = TrainingConfig(**settings)
+    _quiet_transformers()
+    loaded = load_model(model, device=device)
+    folder = out or Path("runs") / f"{Path(model).name}-{config.kind}"
+    result = train_transcoder(loaded, config, text, folder, resume=resume, progress=not json_out)
+    metrics = dataclasses.asdict(result.metrics)
+    if json_out:
+        click.echo(json.dumps({"out": str(folder), "metrics": metrics}, indent=1))
+    else:
+        click.echo(f"{result.metrics}\nwritten to {folder}")
+
+
+# ---- info ----
+
+PACKAGES = (
+    "torch",
+    "transformers",
+    "transformer-lens",
+    "numpy",
+    "pandas",
+    "matplotlib",
+    "anywidget",
+    "jupyterlab",
+)
+
+
+@main.command()
+@as_json
+@reports_errors
+def info(json_out: bool) -> None:
+    """Versions, the device, and the card of the bundled model."""
+    import torch
+
+    from circuitlab.model import best_device
+    from circuitlab.replacement import ATLAS
+
+    card = json.loads((ATLAS / "card.json").read_text("utf-8"))
+    found = {
+        "circuitlab": __version__,
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "device": best_device(),
+        "threads": torch.get_num_threads(),
+        "atlas": card,
+    }
+    click.echo(json.dumps(found, ensure_ascii=False, indent=1) if json_out else _describe(found))
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _describe(found: dict) -> str:
+    lines = [
+        f"circuitlab {found['circuitlab']}, Python {found['python']}, {found['device']}, {found['threads']} threads"
+    ]
+    lines += [f"  {name:<18}{number or 'not installed'}" for name, number in found["packages"].items()]
+    lines += ["", "atlas, the bundled model"]
+    lines += [f"  {name:<46}{value}" for name, value in found["atlas"].items()]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

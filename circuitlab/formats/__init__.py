@@ -1,0 +1,1 @@
+"""Files that users of this field have: transcoders, graphs, and their archives."""

@@ -1,0 +1,359 @@
+"""One prompt's attribution graph: its nodes and edges as tables, and what can be asked of them.
+
+A node is a feature at a position, a token embedding, an error (what the transcoder missed at a layer and
+position), an output logit, or a constant (biases and whatever else does not depend on the prompt's nodes).
+An edge is the exact linear effect of its source on the pre-activation of its target, so for every target t
+
+    pre_activation_t = Σ_s A_{s→t}            (s over features, tokens, errors and constants)
+
+which `Graph.check()` verifies. From "Circuit Tracing: Revealing Computational Graphs in Language Models"
+(2025), https://transformer-circuits.pub/2025/attribution-graphs/methods.html. Differences: the paper's graphs
+have no constants; here they are nodes, so that the sum closes, and are left out of influence and scores.
+
+Edges are stored as compressed rows by target (`circuitlab.links`), never as an n×n matrix. Rows are in
+topological order: every edge goes from a lower row to a higher one.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool
+
+from circuitlab.links import Links
+
+if TYPE_CHECKING:
+    from circuitlab.pruning import Scores
+
+KINDS = ("constant", "token", "error", "feature", "logit")
+"""The kinds of node, in the order of rows."""
+
+NODE_COLUMNS = {
+    "id": "string",
+    "kind": "string",
+    "layer": "Int32",
+    "pos": "Int32",
+    "feature": "Int32",
+    "token_id": "Int64",
+    "token": "string",
+    "activation": "float64",
+    "pre_activation": "float64",
+    "probability": "float64",
+    "influence": "float64",
+    "label": "string",
+    "supernode": "string",
+}
+"""Columns of `Graph.nodes` and their pandas types; what does not apply to a node is missing."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Graph:
+    """An attribution graph. `nodes` has `NODE_COLUMNS`, one row per node, in topological order.
+
+    Missing columns are filled with missing values; `influence`, where it is missing throughout, is computed
+    (see `circuitlab.pruning`). `metadata` says where the graph comes from (model, transcoder, n_layers, …)
+    and, once pruned, how (`metadata["pruned"]`).
+    """
+
+    prompt: str
+    tokens: tuple[str, ...]
+    nodes: pd.DataFrame
+    links: Links
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        nodes = _tidy_nodes(self.nodes)
+        object.__setattr__(self, "tokens", tuple(self.tokens))
+        object.__setattr__(self, "metadata", dict(self.metadata))
+        _check_nodes(nodes, len(self.tokens))
+        _check_edges(nodes, self.links)
+        if len(nodes) and np.isnan(nodes["influence"].to_numpy(float)).all():
+            from circuitlab.pruning import node_influence
+
+            nodes["influence"] = node_influence(nodes, self.links)
+        object.__setattr__(self, "nodes", nodes)
+
+    # What is in it
+
+    @cached_property
+    def edges(self) -> pd.DataFrame:
+        """`source`, `target` (ids, as categories) and `weight`, one row per edge; built on first access."""
+        ids = pd.Index(self.nodes["id"].astype(object))
+        return pd.DataFrame(
+            {
+                "source": pd.Categorical.from_codes(self.links.source, categories=ids),
+                "target": pd.Categorical.from_codes(self.links.targets(), categories=ids),
+                "weight": self.links.weight,
+            }
+        )
+
+    @property
+    def targets(self) -> pd.DataFrame:
+        """The rows of `nodes` that the graph explains: its logits, by falling probability."""
+        return self.nodes.iloc[np.flatnonzero(self.kind_mask("logit"))]
+
+    @property
+    def n_layers(self) -> int:
+        """Layers of the model: from the metadata, else one more than the highest layer of a node."""
+        known = self.metadata.get("n_layers")
+        if isinstance(known, int):
+            return known
+        return int(self.nodes["layer"].fillna(-1).to_numpy(dtype=np.int64).max(initial=-1)) + 1
+
+    def kind_mask(self, *kinds: str) -> Bool[np.ndarray, " node"]:
+        """True at the rows of these kinds."""
+        return self.nodes["kind"].isin(kinds).to_numpy(dtype=bool)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """A short name per node: its label, else `L3/55`, the token, `error L3`, the answer, `constant`."""
+        columns = self.nodes[["kind", "layer", "feature", "token", "label", "id"]].astype(object)
+        return tuple(_name(*row) for row in columns.itertuples(index=False, name=None))
+
+    def row(self, node_id: str) -> int:
+        """The row number of a node; an unknown id is refused with the nearest known ones."""
+        if node_id in self._rows:
+            return self._rows[node_id]
+        near = difflib.get_close_matches(str(node_id), list(self._rows), n=3, cutoff=0.4)
+        hint = f"; nearest: {', '.join(near)}" if near else "; see graph.nodes.id"
+        raise ValueError(f"no node {node_id!r} among the graph's {len(self.nodes)}{hint}")
+
+    @cached_property
+    def _rows(self) -> dict[str, int]:
+        return {node_id: row for row, node_id in enumerate(self.nodes["id"])}
+
+    def node(self, node_id: str) -> pd.Series:
+        """One row of `nodes`."""
+        return self.nodes.iloc[self.row(node_id)]
+
+    def inputs(self, node_id: str, n: int | None = None) -> pd.DataFrame:
+        """The edges into a node, strongest first: `id`, `kind`, `name`, `weight`, `share` of Σ |weight|."""
+        row = self.row(node_id)
+        span = slice(*self.links.indptr[row : row + 2])
+        return self._edge_table(self.links.source[span], self.links.weight[span], n)
+
+    def outputs(self, node_id: str, n: int | None = None) -> pd.DataFrame:
+        """The edges out of a node, strongest first, in the columns of `inputs`."""
+        where = np.flatnonzero(self.links.source == self.row(node_id))
+        rows = np.searchsorted(self.links.indptr, where, side="right") - 1
+        return self._edge_table(rows, self.links.weight[where], n)
+
+    def _edge_table(self, rows: np.ndarray, weight: np.ndarray, n: int | None) -> pd.DataFrame:
+        order = np.argsort(-np.abs(weight), kind="stable")[:n]
+        total = float(np.abs(weight).sum(dtype=np.float64)) or 1.0
+        table = self.nodes[["id", "kind"]].iloc[rows[order]].reset_index(drop=True)
+        table["name"] = [self.names[row] for row in rows[order]]
+        table["weight"] = weight[order]
+        table["share"] = np.abs(weight[order]) / total
+        return table
+
+    # What can be asked of it
+
+    def check(self) -> pd.DataFrame:
+        """How far each target's in-edges are from its pre-activation.
+
+        Per feature and logit: `total` = Σ weights, `size` = Σ |weights|, `miss` = total − pre_activation and
+        `relative` = |miss| / size (rounding scales with the size of what is added, not with the sum).
+        `.attrs["worst"]` is the largest `relative`, `.attrs["worst_of_value"]` the largest
+        |miss| / |pre_activation|, and `.attrs["note"]` says why a graph cannot be expected to close, if so.
+        """
+        rows = np.flatnonzero(self.kind_mask("feature", "logit"))
+        table = self.nodes[["id", "kind", "pre_activation"]].iloc[rows].reset_index(drop=True)
+        table.insert(2, "total", self.links.row_sums()[rows])
+        table["size"] = self.links.row_sums(absolute=True)[rows]
+        table["miss"] = table["total"] - table["pre_activation"]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            scale = np.maximum(table["size"], table["pre_activation"].abs())
+            table["relative"] = (table["miss"].abs() / scale).where(table["miss"] != 0, 0.0)
+            of_value = table["miss"].abs() / table["pre_activation"].abs()
+        table.loc[table["pre_activation"].isna(), "relative"] = np.nan
+        table.attrs["worst"] = float(table["relative"].max())
+        table.attrs["worst_of_value"] = float(of_value.where(table["miss"] != 0, 0.0).max())
+        table.attrs["note"] = self._why_open(table)
+        return table
+
+    def _why_open(self, table: pd.DataFrame) -> str:
+        unknown = int(np.isnan(table["pre_activation"].to_numpy(float)).sum())
+        if unknown:
+            return (
+                f"{unknown} of {len(table)} targets carry no pre_activation, so the sum of their in-edges "
+                f"cannot be "
+                "checked (graph files of other tools do not record it)"
+            )
+        pruned = self.metadata.get("pruned")
+        if pruned and not pruned.get("fold"):
+            return "pruned without fold: miss is what the cut edges carried; prune(fold=True) keeps it"
+        return ""
+
+    def prune(self, nodes: float | int = 0.8, edges: float | int = 0.98, fold: bool = False) -> Graph:
+        """The nodes that make up this share of the influence on the logits, then the edges that do.
+
+        With `fold`, what is cut moves into the error node of its layer and position, so that `check()` still
+        closes. See `circuitlab.pruning.prune`.
+        """
+        from circuitlab.pruning import prune
+
+        return prune(self, nodes, edges, fold)
+
+    def scores(self) -> Scores:
+        """Replacement and completeness; see `circuitlab.pruning.scores`."""
+        from circuitlab.pruning import scores
+
+        return scores(self)
+
+    def paths(
+        self, n: int = 10, target: str | None = None, sources: tuple[str, ...] | list[str] = ("token",)
+    ) -> pd.DataFrame:
+        """The n strongest paths into a logit; see `circuitlab.paths.strongest_paths`."""
+        from circuitlab.paths import strongest_paths
+
+        return strongest_paths(self, n, target, tuple(sources))
+
+    def routes(self, n: int = 10, target: str | None = None) -> pd.DataFrame:
+        """What the answer runs through: word → label → target; see `circuitlab.routes.routes`."""
+        from circuitlab.routes import routes
+
+        return routes(self, n, target)
+
+    def annotate(self, labels: Mapping[str, str] | None = None, supernodes: Mapping[str, str] | None = None) -> Graph:
+        """The same graph with these labels and supernodes, each by node id (see `row` for unknown ids)."""
+        nodes = self.nodes.copy()
+        for column, values in (("label", labels), ("supernode", supernodes)):
+            for node_id, text in (values or {}).items():
+                nodes.iloc[self.row(node_id), nodes.columns.get_loc(column)] = text
+        return replace(self, nodes=nodes)
+
+    # Files and figures
+
+    def save(self, path: str | PathLike[str]) -> Path:
+        """Write graph JSON (`.json`: other tools read it) or an archive (`.zip`: small, exact, any size)."""
+        return _format(Path(path))[1](self, Path(path))
+
+    @staticmethod
+    def open(path: str | PathLike[str]) -> Graph:
+        """Read a graph that `save`, circuit-tracer or Neuronpedia wrote (`.json`), or an archive (`.zip`)."""
+        return _format(Path(path))[0](Path(path))
+
+    def savefig(self, path: str | PathLike[str], **options: Any) -> Path:
+        """Draw the graph into an SVG, PDF, PNG or PGF file; options as in `circuitlab.figures.savefig`."""
+        from circuitlab.figures import savefig
+
+        return savefig(self, path, **options)
+
+    def _repr_html_(self) -> str:
+        from circuitlab.figures import inline_html
+
+        return inline_html(self)
+
+    def __repr__(self) -> str:
+        text = self.prompt if len(self.prompt) <= 60 else self.prompt[:59] + "…"
+        answer = ""
+        if len(self.targets):
+            best = self.targets.iloc[0]
+            chance = "" if pd.isna(best["probability"]) else f" ({best['probability']:.1%})"
+            answer = f" → {self.names[self.row(best['id'])]}{chance}"
+        pruned = ", pruned" if "pruned" in self.metadata else ""
+        return f"<Graph {text!r}{answer}: {len(self.nodes):,} nodes, {len(self.links):,} edges{pruned}>"
+
+
+def _format(path: Path):
+    from circuitlab.formats import graph_archive, graph_json, graph_json_writer
+
+    known = {
+        ".json": (graph_json.read_graph_json, graph_json_writer.write_graph_json),
+        ".zip": (graph_archive.read_graph_archive, graph_archive.write_graph_archive),
+    }
+    if path.suffix.lower() not in known:
+        raise ValueError(f"{path}: a graph file ends in .json or .zip, not in {path.suffix!r}")
+    return known[path.suffix.lower()]
+
+
+def _name(kind: str, layer: Any, feature: Any, token: Any, label: Any, node_id: str) -> str:
+    if isinstance(label, str) and label:
+        return label
+    if kind == "feature" and not pd.isna(layer) and not pd.isna(feature):
+        return f"L{layer}/{feature}"
+    if kind in ("token", "logit") and isinstance(token, str):
+        return token.strip() or repr(token)
+    if kind == "error" and not pd.isna(layer):
+        return f"error L{layer}"
+    return node_id.replace("_", " ") if kind == "constant" else node_id
+
+
+def _tidy_nodes(nodes: pd.DataFrame) -> pd.DataFrame:
+    if not isinstance(nodes, pd.DataFrame):
+        raise ValueError(f"nodes must be a pandas DataFrame with columns {', '.join(NODE_COLUMNS)}; got {type(nodes)}")
+    unknown = [str(column) for column in nodes.columns if column not in NODE_COLUMNS]
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], list(NODE_COLUMNS), n=1)
+        hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(NODE_COLUMNS)}"
+        raise ValueError(f"nodes have an unknown column {unknown[0]!r}; {hint}")
+    for column in ("id", "kind"):
+        if column not in nodes.columns:
+            raise ValueError(f"nodes lack the column {column!r}; given were {', '.join(map(str, nodes.columns))}")
+    tidy = {}
+    for column, dtype in NODE_COLUMNS.items():
+        values = nodes[column] if column in nodes.columns else pd.Series(pd.NA, index=nodes.index, dtype=object)
+        try:
+            if dtype == "float64":
+                tidy[column] = values.astype("Float64").astype(object).where(values.notna(), np.nan).astype(np.float64)
+            else:
+                tidy[column] = values.astype(object).astype(dtype)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"nodes' column {column!r} must hold {dtype} or missing values: {error}") from error
+    return pd.DataFrame({column: values.array for column, values in tidy.items()})
+
+
+def _check_nodes(nodes: pd.DataFrame, n_positions: int) -> None:
+    nameless = np.flatnonzero(nodes["id"].isna().to_numpy(bool))
+    if nameless.size:
+        raise ValueError(f"node {nameless[0]} has no id")
+    twice = nodes.loc[nodes["id"].duplicated(), "id"]
+    if len(twice):
+        raise ValueError(f"node ids must be unique; {twice.iloc[0]!r} occurs more than once")
+    wrong = nodes.loc[~nodes["kind"].isin(KINDS)]
+    if len(wrong):
+        raise ValueError(
+            f"node {wrong['id'].iloc[0]!r} is of kind {wrong['kind'].iloc[0]!r}; expected one of {', '.join(KINDS)}"
+        )
+    away = nodes.loc[((nodes["pos"] < 0) | (nodes["pos"] >= n_positions)).fillna(False).to_numpy(bool)]
+    if len(away):
+        raise ValueError(
+            f"node {away['id'].iloc[0]!r} is at position {away['pos'].iloc[0]}; the prompt has {n_positions} tokens"
+        )
+
+
+def _check_edges(nodes: pd.DataFrame, links: Links) -> None:
+    if links.n_nodes != len(nodes):
+        raise ValueError(f"links are for {links.n_nodes} nodes (indptr has one more entry); the table has {len(nodes)}")
+    if not len(links):
+        return
+    filled = np.flatnonzero(links.counts)
+    highest = links.source[links.indptr[filled + 1] - 1]
+    back = np.flatnonzero(highest >= filled)
+    if back.size:
+        target, source = filled[back[0]], highest[back[0]]
+        raise ValueError(
+            f"the edge {nodes['id'].iloc[source]} → {nodes['id'].iloc[target]} goes from row {source} back "
+            f"to row "
+            f"{target}: rows must be in topological order (constants, tokens, errors, features by layer, "
+            f"logits), and "
+            "a graph has no cycles"
+        )
+    kind = nodes["kind"].iloc[filled]
+    rootless = kind.isin(("token", "error", "constant")).to_numpy(bool)
+    if rootless.any():
+        row = filled[rootless.argmax()]
+        raise ValueError(
+            f"node {nodes['id'].iloc[row]!r} is a {nodes['kind'].iloc[row]} but has {links.counts[row]} "
+            f"in-edges; "
+            "only features and logits are targets"
+        )

@@ -1,0 +1,303 @@
+"""From a prompt to its attribution graph: freeze, choose targets, attribute, assemble the tables.
+
+With `max_features`, rows are computed for the most influential features only: starting from the logits, the influence
+that the rows so far give to every feature decides which rows come next. What is not chosen is folded into the error
+node of its layer and position, so that every target's edges still add up to its pre-activation.
+
+Source: Ameisen et al. 2025, "Circuit Tracing", sections "Constructing an attribution graph" and "Pruning" (influence).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from circuitlab.attribution import (
+    Attributor,
+    Sources,
+    TargetGroup,
+    constant_inputs,
+    feature_targets,
+    position_runs,
+    run_side_by_side,
+)
+from circuitlab.graph import Graph
+from circuitlab.links import Links
+from circuitlab.local_replacement import LocalReplacement, local_replacement
+from circuitlab.model import Model
+from circuitlab.targets import Target, TargetRequest, resolve_targets, stack_vectors
+from circuitlab.transcoder import Transcoder
+
+
+def trace(
+    model: Model,
+    transcoder: Transcoder,
+    prompt: str | Sequence[int] | Tensor,
+    targets: TargetRequest | Sequence[TargetRequest] | None = None,
+    *,
+    position: int = -1,
+    max_logits: int = 10,
+    logit_mass: float = 0.95,
+    max_features: int | None = None,
+    mask_bos: bool = True,
+    constants_by_layer: bool = False,
+    labels: Mapping[str, str] | None = None,
+    progress: bool = True,
+) -> Graph:
+    """The attribution graph of a prompt.
+
+    `prompt` is text or token ids. `targets` are read at `position`: by default the most likely next tokens, at most
+    `max_logits`, covering `logit_mass` of the probability; else a token (text or id), a `LogitDifference`, a
+    `Direction`, or a list of these. `max_features` keeps the most influential features and folds the others into
+    errors. `mask_bos` makes all that position 0's MLPs wrote a constant. `labels` names features ("L3/55": "Texas").
+
+    Raises ValueError for prompts, targets and numbers that make no sense, saying which and why.
+    """
+    if max_features is not None and max_features < 1:
+        raise ValueError(f"max_features={max_features} must be at least 1, or None for all active features")
+    tokens = model.to_tokens(prompt)
+    with torch.no_grad():
+        local = local_replacement(model, transcoder, tokens, mask_bos)
+        resolved = resolve_targets(model, targets, position, local.final, local.logits, max_logits, logit_mass)
+        attributor = Attributor(local, constant_inputs(local, constants_by_layer))
+        logits = _logit_group(local, resolved)
+        if max_features is None or max_features >= sum(map(len, local.features)):
+            links, kept = _all_edges(attributor, logits, progress), None
+        else:
+            links, kept = _most_influential_edges(attributor, logits, resolved, max_features, progress)
+    nodes = _node_table(model, attributor, resolved, kept, labels or {})
+    text = prompt if isinstance(prompt, str) else "".join(model.token_strings(tokens))
+    return Graph(
+        prompt=text,
+        tokens=tuple(model.token_strings(tokens)),
+        nodes=nodes,
+        links=links,
+        metadata={
+            "model": model.name,
+            "transcoder": transcoder.config.model_name or repr(transcoder),
+            "n_layers": model.n_layers,
+            "d_model": model.d_model,
+            "n_features": transcoder.config.n_features,
+            "token_ids": tokens.tolist(),
+            "mask_bos": mask_bos,
+            "max_features": max_features,
+            "active_features": sum(map(len, local.features)),
+            "dtype": str(local.final.dtype).removeprefix("torch."),
+            "circuitlab": version("circuitlab"),
+        },
+    )
+
+
+def _logit_group(local: LocalReplacement, targets: Sequence[Target]) -> TargetGroup:
+    offsets = torch.tensor([target.offset for target in targets], dtype=local.final.dtype, device=local.final.device)
+    pos = np.array([target.pos for target in targets])
+    return TargetGroup(len(local.features), pos, stack_vectors(targets), offsets)
+
+
+# ---- all edges ----
+
+
+def _all_edges(attributor: Attributor, logits: TargetGroup, progress: bool) -> Links:
+    """Edges into every active feature and every logit, written straight into compressed rows."""
+    local, sources = attributor.local, attributor.sources
+    groups = [feature_targets(local, layer) for layer in range(len(local.features))] + [logits]
+    counts = np.zeros(sources.n_rows + len(logits.pos), dtype=np.int64)
+    first_rows = [int(starts[0]) for starts in sources.position_starts] + [sources.n_rows]
+    for group, first in zip(groups, first_rows, strict=True):
+        for start, stop, pos in position_runs(group.pos):
+            counts[first + start : first + stop] = sum(b - a for a, b in sources.ranges(group.layer, pos))
+    indptr = np.concatenate([[0], np.cumsum(counts)])
+    source = np.empty(indptr[-1], dtype=np.int32)
+    weight = torch.empty(int(indptr[-1]), dtype=local.final.dtype)
+    jobs = []
+    for group, first in zip(groups, first_rows, strict=True):
+        matrices = []
+        for start, stop, pos in position_runs(group.pos):
+            span = slice(int(indptr[first + start]), int(indptr[first + stop]))
+            source[span].reshape(stop - start, -1)[:] = _columns(sources, group.layer, pos)
+            matrices.append(weight[span].view(stop - start, -1))
+        jobs.append((group, matrices))
+    _fill(attributor, jobs, progress)
+    return Links(indptr, source, weight.numpy())
+
+
+def _columns(sources: Sources, layer: int, pos: int) -> Int[np.ndarray, " edge"]:
+    return np.concatenate([np.arange(a, b, dtype=np.int32) for a, b in sources.ranges(layer, pos)])
+
+
+def _fill(
+    attributor: Attributor,
+    groups: list[tuple[TargetGroup, list[Float[Tensor, "_ _"]]]],
+    progress: bool = False,
+) -> None:
+    """Edges of groups into matrices on the CPU, computed where the network lives."""
+    jobs, staged = [], []
+    for group, matrices in groups:
+        device = group.vectors.device
+        there = matrices if device.type == "cpu" else [torch.empty_like(m, device=device) for m in matrices]
+        staged.append((matrices, there))
+        jobs += attributor.jobs(group, there)
+    total = sum(len(job.group.pos) for job in jobs)
+    with tqdm(total=total, desc="attributing", unit="node", delay=2, disable=not progress) as bar:
+        run_side_by_side(jobs, bar.update)
+    for matrices, there in staged:
+        for matrix, computed in zip(matrices, there, strict=True):
+            if computed is not matrix:
+                matrix.copy_(computed)
+
+
+# ---- the most influential features ----
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Edges of the targets at one layer and position: `weights[i, j]` from row columns[j] to row rows[i]."""
+
+    layer: int
+    rows: Int[np.ndarray, " target"]
+    columns: Int[np.ndarray, " edge"]
+    weights: Float[np.ndarray, "target edge"]
+
+
+def _rows_of(attributor: Attributor, group: TargetGroup, rows: Int[np.ndarray, " target"]) -> list[Rows]:
+    sources, result = attributor.sources, []
+    for start, stop, pos in position_runs(group.pos):
+        columns = _columns(sources, group.layer, pos)
+        weights = torch.empty(stop - start, len(columns), dtype=attributor.local.final.dtype)
+        result.append(Rows(group.layer, rows[start:stop], columns, weights.numpy()))
+    _fill(attributor, [(group, [torch.from_numpy(block.weights) for block in result])])
+    return result
+
+
+def _most_influential_edges(
+    attributor: Attributor, logits: TargetGroup, targets: Sequence[Target], max_features: int, progress: bool
+) -> tuple[Links, Bool[np.ndarray, " row"]]:
+    """Edges of the `max_features` most influential features, chosen in rounds, and which source rows are kept."""
+    local, sources = attributor.local, attributor.sources
+    n_features = sum(map(len, local.features))
+    first_feature = sources.n_rows - n_features
+    logit_rows = sources.n_rows + np.arange(len(targets))
+    blocks = _rows_of(attributor, logits, logit_rows)
+    importance = np.array([1.0 if target.probability is None else target.probability for target in targets])
+    chosen = np.zeros(sources.n_rows, dtype=bool)
+    rounds = max(max_features // 8, 32)
+    with tqdm(total=max_features, desc="attributing", unit="feature", delay=2, disable=not progress) as bar:
+        while (missing := max_features - int(chosen.sum())) > 0:
+            influence = _influence(blocks, importance, sources)
+            influence[:first_feature] = -1.0
+            influence[chosen] = -1.0
+            best = np.sort(np.argsort(-influence, kind="stable")[: min(rounds, missing)])
+            chosen[best] = True
+            for layer, starts in enumerate(sources.position_starts):
+                rows = best[(best >= starts[0]) & (best < starts[-1])]
+                if len(rows):
+                    group = feature_targets(local, layer, rows - int(starts[0]))
+                    blocks += _rows_of(attributor, group, rows)
+            bar.update(len(best))
+    kept = chosen.copy()
+    kept[:first_feature] = True
+    return _fold(blocks, kept, sources), kept
+
+
+def _influence(
+    blocks: list[Rows], importance: Float[np.ndarray, " logit"], sources: Sources
+) -> Float[np.ndarray, " row"]:
+    """Influence on the logits of every source through the rows computed so far (constants take no part)."""
+    influence = np.zeros(sources.n_rows + len(importance))
+    influence[sources.n_rows :] = importance / importance.sum()
+    for block in sorted(blocks, key=lambda block: -block.layer):
+        magnitude = np.abs(block.weights[:, sources.n_constants :])
+        share = influence[block.rows] / np.maximum(magnitude.sum(1), np.finfo(magnitude.dtype).tiny)
+        influence[block.columns[sources.n_constants :]] += share @ magnitude
+    return influence[: sources.n_rows]
+
+
+def _fold(blocks: list[Rows], kept: Bool[np.ndarray, " row"], sources: Sources) -> Links:
+    """Compressed rows over the kept nodes; a dropped feature's edges join those of its layer and position's error."""
+    destination = np.arange(sources.n_rows)
+    for layer, starts in enumerate(sources.position_starts):
+        at = np.repeat(np.arange(sources.n_positions), np.diff(starts))
+        rows = np.arange(starts[0], starts[-1])
+        dropped = ~kept[rows]
+        destination[rows[dropped]] = sources.error(layer) + at[dropped] - sources.first_error
+    new_row = np.cumsum(kept) - 1
+    parts: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+    n_kept = int(kept.sum())
+    for block in blocks:
+        columns, inverse = np.unique(new_row[destination[block.columns]], return_inverse=True)
+        for row, weights in zip(block.rows, block.weights, strict=True):
+            summed = np.bincount(inverse, weights=weights, minlength=len(columns)).astype(weights.dtype)
+            at = int(new_row[row]) if row < sources.n_rows else n_kept + int(row) - sources.n_rows
+            parts[at] = columns.astype(np.int32), summed
+    n_rows = max(parts) + 1
+    counts = np.array([len(parts[row][0]) if row in parts else 0 for row in range(n_rows)])
+    order = sorted(parts)
+    return Links(
+        np.concatenate([[0], np.cumsum(counts)]),
+        np.concatenate([parts[row][0] for row in order]),
+        np.concatenate([parts[row][1] for row in order]),
+    )
+
+
+# ---- the node table ----
+
+
+def _node_table(
+    model: Model,
+    attributor: Attributor,
+    targets: Sequence[Target],
+    kept: Bool[np.ndarray, " row"] | None,
+    labels: Mapping[str, str],
+) -> pd.DataFrame:
+    """`Graph.nodes` without influence, in the order of `Sources`, then the targets by falling probability."""
+    local, sources = attributor.local, attributor.sources
+    tokens, n_pos = local.tokens.tolist(), sources.n_positions
+    strings = model.token_strings(tokens)
+    rows: list[dict] = [{"id": part, "kind": "constant"} for part in attributor.constants.parts]
+    for pos, (token, string) in enumerate(zip(tokens, strings, strict=True)):
+        rows.append({"id": f"E_{token}_{pos}", "kind": "token", "pos": pos, "token_id": token, "token": string})
+    for layer in range(sources.n_layers):
+        for pos in range(sources.first_error, n_pos):
+            rows.append({"id": f"{layer}_-1_{pos}", "kind": "error", "layer": layer, "pos": pos})
+    features = pd.concat([_feature_table(local, layer, labels) for layer in range(sources.n_layers)])
+    logits = [
+        {
+            "id": f"{model.n_layers + 1}_{f'd{i}' if target.token_id is None else target.token_id}_{target.pos}",
+            "kind": "logit",
+            "pos": target.pos,
+            "token_id": target.token_id,
+            "token": target.label,
+            "pre_activation": target.pre_activation,
+            "probability": target.probability,
+        }
+        for i, target in enumerate(targets)
+    ]
+    sources_table = pd.concat([pd.DataFrame(rows), features], ignore_index=True)
+    if kept is not None:
+        sources_table = sources_table.loc[kept]
+    return pd.concat([sources_table, pd.DataFrame(logits)], ignore_index=True)
+
+
+def _feature_table(local: LocalReplacement, layer: int, labels: Mapping[str, str]) -> pd.DataFrame:
+    active = local.features[layer]
+    pos, feature = active.pos.tolist(), active.feature.tolist()
+    return pd.DataFrame(
+        {
+            "id": [f"{layer}_{index}_{at}" for index, at in zip(feature, pos, strict=True)],
+            "kind": "feature",
+            "layer": layer,
+            "pos": pos,
+            "feature": feature,
+            "activation": active.activation.double().cpu().numpy(),
+            "pre_activation": active.pre_activation.double().cpu().numpy(),
+            "label": [labels.get(f"L{layer}/{index}") for index in feature],
+        }
+    )

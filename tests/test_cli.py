@@ -1,0 +1,94 @@
+"""The command line as a script sees it: exit codes, JSON, files, one-line errors."""
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from circuitlab.cli import main
+from circuitlab.graph import Graph
+from tests.models import STORIES, needs_stories
+
+DALLAS = "fact : the capital of the state containing Dallas is"
+
+
+@pytest.fixture(scope="module")
+def run():
+    runner = CliRunner()
+    return lambda *arguments: runner.invoke(main, [str(argument) for argument in arguments])
+
+
+def test_trace_answers_and_writes_what_is_asked(run, tmp_path):
+    files = [tmp_path / name for name in ("dallas.html", "dallas.svg", "dallas.json", "dallas.zip")]
+    result = run("trace", DALLAS, *[part for file in files for part in ("-o", file)])
+    assert result.exit_code == 0, result.output
+    assert f"{DALLAS} → Austin" in result.output
+    for expected in ("strongest paths", "replacement", "completeness", "in-edges add up"):
+        assert expected in result.output
+    assert all(file.stat().st_size > 1000 for file in files)
+    assert Graph.open(tmp_path / "dallas.json").targets.token.iloc[0].strip() == "Austin"
+    whole = Graph.open(tmp_path / "dallas.zip")
+    assert whole.check().attrs["worst"] < 1e-4
+
+
+def test_trace_as_json_is_one_document(run):
+    result = run("trace", "calc : 36 + 59 =", "--json", "--paths", 2)
+    summary = json.loads(result.stdout)
+    assert summary["answers"][0]["token"].strip() == "95"
+    assert len(summary["paths"]) == 2
+    assert summary["check"]["worst_relative_miss"] < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["trace", ""], "is empty"),
+        (["trace", "fact : the capital of the state containing Dalas is"], "does not know the words 'Dalas'"),
+        (["trace", DALLAS, "-o", "x.docx"], "cannot write a .docx; known: .html"),
+        (["trace", DALLAS, "-o", "no/such/folder/x.svg"], "does not exist"),
+        (["trace", DALLAS, "--position", "99"], "position 99 is outside the prompt"),
+        (["trace", DALLAS, "--target", "nonsense"], "must be one token"),
+        (["trace", DALLAS, "--transcoder", "nowhere"], "nowhere"),
+        (["trace", DALLAS, "--model", "./nowhere/at/all", "--transcoder", "x"], "there is no folder"),
+        (["trace", DALLAS, "--model", "./nowhere/at/all"], "no transcoder was named"),
+        (["train", "--model", "./nowhere/at/all"], "there is no folder"),
+        (["trace", "fact : " * 100], "reads at most"),
+    ],
+)
+def test_mistakes_end_in_one_line(run, arguments, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = run(*arguments)
+    assert result.exit_code == 1
+    assert message in result.stderr
+    assert "Traceback" not in result.output
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_wrong_option_is_exit_code_2(run):
+    assert run("trace", DALLAS, "--nonsense").exit_code == 2
+
+
+def test_unknown_words_get_near_misses(run):
+    result = run("trace", "fact : the capital of the state containing Dalas is")
+    assert "did you mean" in result.stderr
+    assert "'Dallas'" in result.stderr
+
+
+def test_info_knows_versions_device_and_card(run):
+    found = json.loads(run("info", "--json").stdout)
+    assert set(found) == {"circuitlab", "python", "packages", "device", "threads", "atlas"}
+    assert found["packages"]["torch"]
+    assert found["atlas"]
+    assert "atlas, the bundled model" in run("info").output
+
+
+@needs_stories
+def test_train_makes_a_transcoder_that_traces(run, tmp_path):
+    out = tmp_path / "clt"
+    small = ["--steps", 3, "--features", 32, "--k", 4, "--tokens", 4000, "--batch-size", 64]
+    trained = run("train", "--model", STORIES, "--out", out, *small, "--json")
+    assert trained.exit_code == 0, trained.output
+    assert json.loads(trained.stdout)["metrics"]["l0"] > 0
+    traced = run("trace", "Once upon a time", "--model", STORIES, "--transcoder", out, "--json")
+    assert traced.exit_code == 0, traced.output
+    assert json.loads(traced.stdout)["check"]["worst_relative_miss"] < 1e-4

@@ -1,0 +1,2 @@
+// esbuild bundles imported style sheets into a file beside the script.
+declare module "*.css";
