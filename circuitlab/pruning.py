@@ -31,6 +31,10 @@ EDGES_AT_ONCE = 1_000_000
 SMALLEST_ROW = 1e-10
 """A row whose absolute values add up to less is scaled by this instead, as circuit-tracer does."""
 
+ROUNDING = 1e-10
+"""Values that differ relatively by less are tied. A node with one input and one output has the same influence on both
+edges, so ties at the threshold are common, and rounding must not decide them."""
+
 
 @dataclass(frozen=True)
 class Scores:
@@ -129,7 +133,7 @@ def cumulative_influence(values: Float[np.ndarray, " node"]) -> Float64[np.ndarr
 
 
 def cutoff(values: Float[np.ndarray, " any"], share: float | int) -> float:
-    """The smallest value to keep so that the kept ones hold at least this share of the total; never 0."""
+    """The smallest value to keep so that the kept ones, and what ties with them, hold this share of all; never 0."""
     falling = -np.sort(-np.asarray(values, dtype=np.float64))
     falling = falling[falling > 0]
     if not falling.size:
@@ -137,7 +141,7 @@ def cutoff(values: Float[np.ndarray, " any"], share: float | int) -> float:
     if share >= 1.0:
         return float(falling[-1])
     held = np.cumsum(falling)
-    return float(falling[min(int(np.searchsorted(held / held[-1], share)), len(falling) - 1)])
+    return float(falling[min(int(np.searchsorted(held / held[-1], share)), len(falling) - 1)]) * (1 - ROUNDING)
 
 
 def prune(graph: Graph, nodes: float | int = 0.8, edges: float | int = 0.98, fold: bool = False) -> Graph:
