@@ -18,12 +18,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from circuitlab.graph import Graph
+    from circuitlab.grouping import Grouped, group
     from circuitlab.model import Model, load_model
     from circuitlab.replacement import Agreement, ReplacementModel, load
     from circuitlab.targets import Direction, LogitDifference
     from circuitlab.tracing import trace
     from circuitlab.training import TrainingConfig, train
     from circuitlab.transcoder import Transcoder, TranscoderConfig
+    from circuitlab.view import View
 
 __version__ = "0.1.0"
 
@@ -31,12 +33,15 @@ _HOMES = {
     "Agreement": "replacement",
     "Direction": "targets",
     "Graph": "graph",
+    "Grouped": "grouping",
     "LogitDifference": "targets",
     "Model": "model",
     "ReplacementModel": "replacement",
     "TrainingConfig": "training",
     "Transcoder": "transcoder",
     "TranscoderConfig": "transcoder",
+    "View": "view",
+    "group": "grouping",
     "load": "replacement",
     "load_model": "model",
     "trace": "tracing",
@@ -47,12 +52,15 @@ __all__ = [
     "Agreement",
     "Direction",
     "Graph",
+    "Grouped",
     "LogitDifference",
     "Model",
     "ReplacementModel",
     "TrainingConfig",
     "Transcoder",
     "TranscoderConfig",
+    "View",
+    "group",
     "load",
     "load_model",
     "trace",

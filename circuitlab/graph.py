@@ -32,6 +32,7 @@ from circuitlab.links import Links
 
 if TYPE_CHECKING:
     from circuitlab.pruning import Scores
+    from circuitlab.view import View
 
 KINDS = ("constant", "token", "error", "feature", "logit")
 """The kinds of node, in the order of rows."""
@@ -230,6 +231,10 @@ class Graph:
             for node_id, text in (values or {}).items():
                 nodes.iloc[self.row(node_id), nodes.columns.get_loc(column)] = text
         return replace(self, nodes=nodes)
+
+    def arrange(self, view: View) -> Graph:
+        """The same graph with a view in it, which `save` keeps; see `circuitlab.view.View.applied_to`."""
+        return view.applied_to(self)
 
     # Files and figures
 

@@ -183,7 +183,7 @@ _PLACES = {
 
 
 def _metadata(graph: Graph, side: dict, nodes: dict[str, dict]) -> dict[str, Any]:
-    own = {key: value for key, value in graph.metadata.items() if key != "json"}
+    own = {key: value for key, value in graph.metadata.items() if key not in ("json", "qParams")}
     pruned = own.get("pruned") or {}
     if side["file"]:
         metadata = {**side["file"]["metadata"]}
@@ -210,9 +210,10 @@ def _metadata(graph: Graph, side: dict, nodes: dict[str, dict]) -> dict[str, Any
 
 
 def _view(graph: Graph, side: dict, nodes: dict[str, dict]) -> dict[str, Any]:
-    """qParams: as in the file while its groups and labels still hold, else with ours."""
+    """qParams: those of `View.applied_to` or of the file, while its groups and labels still hold, else with ours."""
     fresh = {"pinnedIds": [], "supernodes": [], "linkType": "both", "clickedId": "", "sg_pos": ""}
     view = dict(side["file"].get("qParams", {})) if side["file"] else fresh
+    view |= _arranged(graph, view, nodes)
     labels, groups = read_view(view, "the side-car")
     ids = [nodes[node_id]["node_id"] for node_id in graph.nodes["id"]]
     ours = {node_id: text for node_id, text in zip(ids, graph.nodes["supernode"], strict=True) if not pd.isna(text)}
@@ -225,6 +226,23 @@ def _view(graph: Graph, side: dict, nodes: dict[str, dict]) -> dict[str, Any]:
     changed = {node_id: now[node_id] for node_id in labels if node_id in now and now[node_id] != labels[node_id]}
     if changed:
         view["clerps"] = _as_before(view.get("clerps"), [[k, v] for k, v in {**labels, **changed}.items()])
+    return view
+
+
+def _arranged(graph: Graph, before: dict[str, Any], nodes: dict[str, dict]) -> dict[str, Any]:
+    """metadata["qParams"], in the file's ids and in the form its lists had there."""
+    view = graph.metadata.get("qParams")
+    if not isinstance(view, dict):
+        return {}
+    view = dict(view)
+    pinned = [nodes[node_id]["node_id"] for node_id in view.get("pinnedIds", []) if node_id in nodes]
+    groups = [
+        [entry[0], *(nodes[i]["node_id"] for i in entry[1:] if i in nodes)] for entry in view.get("supernodes", [])
+    ]
+    view["pinnedIds"] = ",".join(pinned) if isinstance(before.get("pinnedIds"), str) else pinned
+    view["supernodes"] = _as_before(before.get("supernodes"), [entry for entry in groups if len(entry) > 1])
+    clicked = view.get("clickedId")
+    view["clickedId"] = nodes[clicked]["node_id"] if clicked in nodes else clicked or ""
     return view
 
 
