@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from circuitlab.graph import Graph
     from circuitlab.grouping import Grouped, group
+    from circuitlab.interventions import Added, InterventionRun, Onward, Value
     from circuitlab.model import Model, load_model
     from circuitlab.replacement import Agreement, ReplacementModel, load
     from circuitlab.targets import Direction, LogitDifference
@@ -30,16 +31,20 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Added": "interventions",
     "Agreement": "replacement",
     "Direction": "targets",
     "Graph": "graph",
     "Grouped": "grouping",
+    "InterventionRun": "interventions",
     "LogitDifference": "targets",
     "Model": "model",
+    "Onward": "interventions",
     "ReplacementModel": "replacement",
     "TrainingConfig": "training",
     "Transcoder": "transcoder",
     "TranscoderConfig": "transcoder",
+    "Value": "interventions",
     "View": "view",
     "group": "grouping",
     "load": "replacement",
@@ -49,16 +54,20 @@ _HOMES = {
 }
 
 __all__ = [
+    "Added",
     "Agreement",
     "Direction",
     "Graph",
     "Grouped",
+    "InterventionRun",
     "LogitDifference",
     "Model",
+    "Onward",
     "ReplacementModel",
     "TrainingConfig",
     "Transcoder",
     "TranscoderConfig",
+    "Value",
     "View",
     "group",
     "load",

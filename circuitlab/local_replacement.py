@@ -139,7 +139,7 @@ class ActiveFeatures:
 
 @dataclass(frozen=True)
 class LocalReplacement:
-    """One prompt's local replacement model: the frozen network and its leaves.
+    """One prompt's local replacement model: the frozen network and its leaves; `inputs` is what the encoders read.
 
     `errors[l, p]` and `mlp_constants[l, p]` live at the decoder's hook: the true MLP output is skip(x) + Σ features +
     error + constant. With BOS masked, position 0 has neither features nor error: all it wrote is constant.
@@ -148,6 +148,7 @@ class LocalReplacement:
     tokens: Int[Tensor, " pos"]
     network: FrozenNetwork
     transcoder: Transcoder
+    inputs: tuple[Float[Tensor, "pos d_model"], ...]
     features: tuple[ActiveFeatures, ...]
     token_embeddings: Float[Tensor, "pos d_model"]
     constant_embeddings: Float[Tensor, "pos d_model"]
@@ -187,6 +188,7 @@ def local_replacement(
         tokens=tokens,
         network=_freeze(model, transcoder, seen, dtype),
         transcoder=transcoder,
+        inputs=tuple(inputs),
         features=features,
         token_embeddings=embedding - positional,
         constant_embeddings=positional,

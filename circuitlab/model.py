@@ -187,8 +187,11 @@ class Model:
         tokens: Int[Tensor, "batch pos"],
         capture: Iterable[str] = (),
         edit: Mapping[str, Callable[[Tensor], Tensor]] | None = None,
+        **options: Any,
     ) -> tuple[Float[Tensor, "batch pos vocab"], dict[str, Tensor]]:
         """One forward pass: logits and the activations at `capture`, taken after `edit` has had its say.
+
+        `options` go to the model: `past_key_values=new_cache()` reads and extends a key-value cache.
 
         `edit` maps a site to a function of its activation that returns the replacement. The hooks are gone when this
         returns or raises, a KeyboardInterrupt included. Gradients are on or off as the caller set them.
@@ -203,8 +206,22 @@ class Model:
             # TransformerLens warns when a norm's hooks carry edits; the edits are ours and meant.
             warnings.filterwarnings("ignore", message=r"A forward hook edited hook_scale")
             with self.bridge.hooks(fwd_hooks=hooks):
-                logits = self.bridge(tokens)
+                logits = self.bridge(tokens, **options)
         return logits, captured
+
+    def new_cache(self) -> Any:
+        """An empty key-value cache for `run(..., past_key_values=cache, use_cache=True)`."""
+        from transformers import DynamicCache
+
+        return DynamicCache(config=self.bridge.original_model.config)
+
+    def unembed(self, final: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch vocab"]:
+        """Logits of a final normed stream (`ln_final.hook_out`), soft-capped where the family does so."""
+        logits = final @ self.W_U.to(final.dtype)
+        if self.b_U is not None:
+            logits = logits + self.b_U.to(final.dtype)
+        cap = getattr(self.bridge.cfg, "output_logits_soft_cap", None) or 0.0
+        return cap * torch.tanh(logits / cap) if cap > 0 else logits
 
     def _site(self, site: str) -> str:
         if site not in self.sites:

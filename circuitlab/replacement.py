@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ from circuitlab.transcoder import Transcoder
 
 if TYPE_CHECKING:
     from circuitlab.graph import Graph
+    from circuitlab.interventions.baseline import Baselines
 
 ATLAS = Path(__file__).parent / "atlas"
 
@@ -34,16 +35,23 @@ INPUT_HOOKS = ("hook_resid_mid", "mlp.hook_in", "ln2.hook_normalized")
 OUTPUT_HOOKS = ("hook_mlp_out", "mlp.hook_out")
 
 
+def _no_baselines() -> Baselines:
+    from circuitlab.interventions.baseline import Baselines
+
+    return Baselines()
+
+
 @dataclass(frozen=True)
 class ReplacementModel:
     """A language model with its transcoder and the labels of its features; make one with `load`.
 
-    `labels` names features: {"L3/55": "Texas"}.
+    `labels` names features: {"L3/55": "Texas"}. `baselines` remembers the last prompts that were intervened on.
     """
 
     model: Model
     transcoder: Transcoder
     labels: Mapping[str, str]
+    baselines: Baselines = field(default_factory=_no_baselines, compare=False, repr=False)
 
     def __repr__(self) -> str:
         return f"ReplacementModel({self.model!r}, {self.transcoder!r}, {len(self.labels)} labels)"
@@ -53,6 +61,12 @@ class ReplacementModel:
         from circuitlab.tracing import trace
 
         return trace(self.model, self.transcoder, prompt, targets, labels=self.labels, **options)
+
+    def intervene(self, prompt: Any, interventions: Mapping[str, Any], **options: Any) -> Any:
+        """Run a prompt with nodes set to other values: see `circuitlab.interventions.intervene` for all options."""
+        from circuitlab.interventions import intervene
+
+        return intervene(self, prompt, interventions, **options)
 
     def top_tokens(self, prompt: str | Sequence[int] | Tensor, n: int = 10) -> pd.DataFrame:
         """The model's n most likely next tokens: `token_id`, `token`, `probability`, and `replacement`.
