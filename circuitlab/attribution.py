@@ -1,19 +1,20 @@
 """Attribution: the exact linear effect of every node on every feature and logit of one prompt.
 
-Reads a LocalReplacement (the frozen, linear network of a prompt), gives a Graph. For a target t that reads the stream
-through the vector v_t at layer l_t and position p_t, and a source s with activation a_s that writes W_dec,s^l,
+Reads a LocalReplacement (the frozen, linear network of a prompt), gives rows of edges. For a target t that reads the
+stream through the vector v_t at layer l_t and position p_t, and a source s with activation a_s that writes W_dec,s^l,
 
     A_{s→t} = a_s Σ_{l < l_t} (W_dec,s^l)ᵀ J_{(l, p_s)→t},        J the frozen network's Jacobian
 
 and a target's edges, constants included, add up to its pre-activation. The algorithm:
 
-1. Sort targets by layer, then position; take those of one layer a few at a time.
-2. Pull their vectors back through the frozen network, layer by layer: the gradient at the residual stream passes each
-   attention layer as  norm_1ᵀ W_Vᵀ Pᵀ W_Oᵀ,  and at each layer's MLP output it is kept. Nothing else is computed: no
-   MLPs, no queries and keys, no positions after the target's.
-3. Contract what was kept with the decoder rows of the active features, one matrix product per source layer and
-   position, straight into the rows of the edge list; likewise with errors and embeddings.
-4. Constants: one forward pass of the frozen network with nothing but its biases (and what sits at a masked BOS).
+1. Take the targets of one position, highest layer first, some hundred at a time.
+2. Sweep down the layers once. At each layer's MLP output the gradients of all targets above it are contracted with the
+   decoder rows of the active features, one matrix product per position; then they pass the attention layer as
+   norm_1ᵀ W_Vᵀ Pᵀ W_Oᵀ, and the targets that read this layer join. Nothing else is computed: no MLPs, no queries and
+   keys, no positions after the targets', and not position 0 where it is masked.
+3. At the bottom, contract with the token embeddings. Bring the columns of every target into the order of its row.
+4. Constants, and the token at a masked position 0, go forward instead: one pass of the frozen network for each, with
+   nothing else in it, gives what they put before every encoder and the unembedding.
 
 Source: Ameisen et al. 2025, "Circuit Tracing", section "Constructing an attribution graph";
 https://transformer-circuits.pub/2025/attribution-graphs/methods.html
@@ -33,8 +34,10 @@ from torch import Tensor
 
 from circuitlab.local_replacement import FrozenBlock, FrozenNorm, LocalReplacement
 
-CHUNK = 64
-"""Targets pulled back together: enough rows to keep matrix products busy, few enough to stay in the cache."""
+CHUNK = 2**19
+"""Numbers (targets x positions x d_model) in the gradients pulled back together: they should stay in the cache."""
+SMALL = 2**22
+"""Work, in the unit of `Job.cost`, below which threads cost more than they give."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +53,6 @@ class Sources:
     n_layers: int
     first_error: int
     position_starts: tuple[Int[np.ndarray, " pos_plus_1"], ...]
-
-    @property
-    def tokens(self) -> int:
-        return self.n_constants
 
     def error(self, layer: int) -> int:
         """Row of the first error of a layer."""
@@ -85,181 +84,351 @@ def number_sources(local: LocalReplacement, n_constants: int = 1) -> Sources:
 
 
 @dataclass(frozen=True)
-class TargetGroup:
-    """Targets that read the same place of the stream: `layer` n_layers stands for the final norm."""
+class Targets:
+    """What edges are wanted for: target t reads the stream at `layer[t]`, `pos[t]` through `vectors[t]`.
 
-    layer: int
+    Layer n_layers stands for the final norm; `offsets` are constants of the targets themselves (encoder biases).
+    """
+
+    layer: Int[np.ndarray, " target"]
     pos: Int[np.ndarray, " target"]
     vectors: Float[Tensor, "target d_model"]
     offsets: Float[Tensor, " target"]
 
+    def __len__(self) -> int:
+        return len(self.pos)
 
-def feature_targets(
-    local: LocalReplacement, layer: int, chosen: Int[np.ndarray, " target"] | None = None
-) -> TargetGroup:
+    def runs(self) -> Iterator[tuple[int, int, int, int]]:
+        """(start, stop, layer, position) of each run of neighbours that read the same place."""
+        if not len(self):
+            return
+        bounds = (np.flatnonzero((np.diff(self.pos) != 0) | (np.diff(self.layer) != 0)) + 1).tolist()
+        for start, stop in zip([0, *bounds], [*bounds, len(self)], strict=True):
+            yield start, stop, int(self.layer[start]), int(self.pos[start])
+
+    @staticmethod
+    def join(parts: Sequence[Targets]) -> Targets:
+        return Targets(
+            np.concatenate([part.layer for part in parts]),
+            np.concatenate([part.pos for part in parts]),
+            torch.cat([part.vectors for part in parts]),
+            torch.cat([part.offsets for part in parts]),
+        )
+
+
+def feature_targets(local: LocalReplacement, layer: int, chosen: Int[np.ndarray, " target"] | None = None) -> Targets:
     """The active features of one layer as targets (all, or those at `chosen`); offset is the encoder's bias."""
     active = local.features[layer]
-    index = torch.arange(len(active)) if chosen is None else torch.from_numpy(chosen)
-    index = index.to(active.feature.device)
-    feature, dtype = active.feature[index], active.activation.dtype
-    return TargetGroup(
-        layer=layer,
-        pos=active.pos[index].cpu().numpy(),
+    pos, feature, dtype = active.pos, active.feature, active.activation.dtype
+    if chosen is not None:
+        index = torch.from_numpy(chosen).to(feature.device)
+        pos, feature = pos[index], feature[index]
+    return Targets(
+        layer=np.full(len(pos), layer),
+        pos=pos.cpu().numpy(),
         vectors=local.transcoder.W_enc[layer].detach()[feature].to(dtype),
         offsets=local.transcoder.b_enc[layer].detach()[feature].to(dtype),
     )
 
 
-class Attributor:
-    """Computes edges of one prompt, a group of targets at a time; holds what all groups share."""
+# ---- what all targets share ----
 
-    def __init__(self, local: LocalReplacement, constants: ConstantInputs) -> None:
+
+@dataclass(frozen=True)
+class Decoders:
+    """What the active features and the errors write, a_s W_dec,s and e, stacked by the layer they write to.
+
+    `blocks[k][p]` [d_model, source] holds the sources at position p that write to layer k: those of layer k, with a CLT
+    all before it too. They are neighbours in a scratch row, whose sources are sorted by position, then layer, the
+    features of a layer and position before its error: `columns[k][p]` is where the block begins there,
+    `feature_column[l][i]` the place of the i-th active feature of layer l, `error_column[l, p]` that of an error.
+    """
+
+    blocks: list[list[Float[Tensor, "d_model _"]]]
+    columns: list[list[int]]
+    feature_column: list[Int[np.ndarray, " _"]]
+    error_column: Int[np.ndarray, "layer pos"]
+    width: list[int]
+    """Columns taken by the positions before each, and by all."""
+
+
+def stack_decoders(local: LocalReplacement) -> Decoders:
+    """Gather the decoder rows of active features, each scaled by its activation: no other row is read."""
+    n_layers, n_pos = len(local.features), len(local.tokens)
+    at = [active.pos.cpu().numpy() for active in local.features]
+    features = np.stack([np.bincount(pos, minlength=n_pos) for pos in at])
+    counts = features + (np.arange(n_pos) >= local.mask_bos)  # and an error
+    within = np.cumsum(counts, 0) - counts
+    width = np.concatenate([[0], np.cumsum(counts.sum(0))])
+    nth = [np.arange(len(pos)) - (np.cumsum(row) - row)[pos] for pos, row in zip(at, features, strict=True)]
+    blocks, columns = [], []
+    for layer in range(n_layers):
+        first = 0 if local.transcoder.config.kind == "clt" else layer
+        starts = np.concatenate([[0], np.cumsum(counts[first : layer + 1].sum(0))])
+        offset = starts[:-1] - within[first]
+        stacked = local.errors.new_zeros(int(starts[-1]), local.errors.shape[-1])
+        for source in range(first, layer + 1):
+            active = local.features[source]
+            rows = local.transcoder.decoder_rows(source, layer, active.feature)
+            assert rows is not None, "a source in this range writes to the layer"
+            place = offset[at[source]] + within[source, at[source]] + nth[source]
+            scaled = rows.detach().to(stacked.dtype) * active.activation[:, None]
+            stacked[torch.from_numpy(place).to(stacked.device)] = scaled
+        place = (offset + within[layer] + features[layer])[int(local.mask_bos) :]
+        stacked[torch.from_numpy(place).to(stacked.device)] = local.errors[layer, int(local.mask_bos) :]
+        blocks.append([stacked[a:b].T for a, b in pairwise(starts.tolist())])
+        columns.append((width[:-1] + within[first]).tolist())
+    return Decoders(
+        blocks,
+        columns,
+        feature_column=[width[pos] + within[layer, pos] + nth[layer] for layer, pos in enumerate(at)],
+        error_column=width[:-1] + within + features,
+        width=width.tolist(),
+    )
+
+
+class Attributor:
+    """Computes edges of one prompt for any targets; holds what all of them share."""
+
+    def __init__(self, local: LocalReplacement, leaves: ForwardLeaves) -> None:
         self.local = local
-        self.sources = number_sources(local, len(constants.parts))
-        self.constants = constants
-        self.decoders = [self._scaled_decoders(layer) for layer in range(len(local.features))]
+        self.leaves = leaves
+        self.sources = number_sources(local, len(leaves.constants))
+        self.decoders = stack_decoders(local)
         self.attention = [transpose_attention(block) for block in local.network.blocks]
         self.values = local.token_embeddings @ self.attention[0].W_V.T
 
-    def _scaled_decoders(self, layer: int) -> Float[Tensor, "active out d_model"]:
-        """a_s W_dec,s of the active features of a layer, for all layers they write to."""
-        active = self.local.features[layer]
-        rows = self.local.transcoder.W_dec[layer].detach().index_select(0, active.feature)
-        return rows.to(active.activation.dtype) * active.activation[:, None, None]
-
-    def jobs(self, group: TargetGroup, weights: list[Float[Tensor, "_ _"]]) -> list[Job]:
-        """Work that fills `weights`, one matrix per run of targets at the same position, in `Sources.ranges` order.
+    def jobs(self, targets: Targets, edges: Sequence[Float[Tensor, "_ _"]]) -> list[Job]:
+        """Work that fills `edges`, one matrix per run of targets, its columns in the order of `Sources.ranges`.
 
         The jobs touch different rows: they may run in any order and side by side.
         """
+        by_position: dict[int, list[Piece]] = {}
+        for (start, stop, layer, pos), matrix in zip(targets.runs(), edges, strict=True):
+            by_position.setdefault(pos, []).append(Piece(layer, start, stop, matrix))
         jobs = []
-        for start, stop, runs in _chunks(group, weights):
-            piece = TargetGroup(
-                group.layer, group.pos[start:stop], group.vectors[start:stop], group.offsets[start:stop]
-            )
-            jobs.append(Job(self, piece, runs))
+        for pos, pieces in by_position.items():
+            span = max(1, pos + 1 - self.sources.first_error)
+            limit = max(8, CHUNK // (span * targets.vectors.shape[1]))
+            pieces.sort(key=lambda piece: -piece.layer)
+            jobs += [Job(self, targets, pos, chunk) for chunk in _chunks(pieces, limit)]
         return jobs
 
-    def edges_of_chunk(self, group: TargetGroup, runs: list[Run]) -> None:
-        """Pull one chunk back and write the rows of its runs."""
-        kept, tokens = self.pull_back(group)
-        constants = self.constants.edges(group)
-        for run in runs:
-            self._write_run(group.layer, run, kept, tokens, constants)
+    def edges_into(self, targets: Targets, pos: int, pieces: Sequence[Piece]) -> None:
+        """Sweep down the layers with the targets of some pieces, highest layer first, and write their rows."""
+        sources, first, n_layers = self.sources, self.sources.first_error, self.sources.n_layers
+        rows = np.concatenate([np.arange(piece.start, piece.stop) for piece in pieces])
+        vectors = targets.vectors[torch.from_numpy(rows).to(targets.vectors.device)]
+        n, d_model = vectors.shape
+        width = sources.n_constants + pos + 1 + self.decoders.width[pos + 1]
+        scratch = vectors.new_zeros(n, width)
+        self._forward_edges(targets, rows, vectors, pos, scratch)
+        if pos >= first:
+            gradient = vectors.new_empty(n, pos + 1 - first, d_model)
+            layers = targets.layer[rows]
+            old = 0
+            for layer in range(n_layers, -1, -1):
+                new = int((layers >= layer).sum())
+                if new:
+                    self._sweep(layer, gradient[:new], vectors[old:new], old, pos, scratch[:new])
+                old = new
+        start = 0
+        for piece in pieces:
+            stop = start + piece.stop - piece.start
+            _take_columns(scratch[start:stop], self._order(piece.layer, pos), piece.edges)
+            start = stop
 
-    def pull_back(
-        self, group: TargetGroup
-    ) -> tuple[Float[Tensor, "layer pos target d_model"], Float[Tensor, "pos target"]]:
-        """Gradients of a group's targets at every earlier MLP output, and their edges from the tokens."""
-        n_pos, n_targets = int(group.pos.max()) + 1, len(group.pos)
-        pos = torch.from_numpy(group.pos).to(group.vectors.device)
-        vectors, at_block_input = self._to_stream(group, pos)
-        kept = vectors.new_empty(group.layer, n_pos, n_targets, vectors.shape[1])
-        gradient = vectors.new_zeros(n_pos, n_targets, vectors.shape[1])
-        gradient[pos, torch.arange(n_targets, device=pos.device)] = vectors
-        if not at_block_input:
-            attention = self.attention[group.layer]
-            mixed = attention.mix_one(vectors, pos, n_pos)
-            if group.layer == 0:
-                return kept, self._token_edges(gradient, mixed)
-            gradient = attention.through_values(mixed, gradient, out=kept[-1])
-        elif group.layer == 0:
-            return kept, self._token_edges(gradient, None)
-        else:
-            gradient = kept[-1].copy_(gradient)
-        for layer in range(group.layer - 1, -1, -1):
-            block, attention = self.local.network.blocks[layer], self.attention[layer]
-            if block.decoder_norm is not None:
-                gradient, kept[layer] = gradient.clone(), _through_norm(block.decoder_norm, gradient)
-            skipped = self._through_skip(layer, block, kept[layer])
-            read = gradient if skipped is None else gradient + skipped
-            mixed = attention.mix(gradient if block.parallel else read)
-            if layer == 0:
-                return kept, self._token_edges(read, mixed)
-            gradient = attention.through_values(mixed, read, out=kept[layer - 1])
-        raise AssertionError("unreachable: layer 0 returns")
+    def _forward_edges(
+        self,
+        targets: Targets,
+        rows: Int[np.ndarray, " target"],
+        vectors: Float[Tensor, "target d_model"],
+        pos: int,
+        scratch: Float[Tensor, "target column"],
+    ) -> None:
+        """Edges from the constants and from the token at a masked position 0; a target's offset is a constant."""
+        layers = torch.from_numpy(targets.layer[rows]).to(vectors.device)
+        n_leaves = len(self.leaves.inputs)
+        read = self.leaves.inputs[:, :, pos].transpose(0, 1)[layers]
+        scratch[:, :n_leaves] = (read @ vectors[:, :, None])[..., 0]
+        scratch[:, self.sources.n_constants - 1] += targets.offsets[torch.from_numpy(rows).to(vectors.device)]
 
-    def _to_stream(self, group: TargetGroup, pos: Tensor) -> tuple[Float[Tensor, "target d_model"], bool]:
-        """Targets' vectors at the residual stream they read, and whether that stream is a block's input."""
+    def _sweep(
+        self,
+        layer: int,
+        gradient: Float[Tensor, "target span d_model"],
+        joining: Float[Tensor, "joining d_model"],
+        old: int,
+        pos: int,
+        scratch: Float[Tensor, "target column"],
+    ) -> None:
+        """One layer: `gradient[:old]` stands after the block, and all of it before the block when this returns.
+
+        The last rows are targets that join here. At layer 0, edges from the tokens are written instead of going on.
+        """
+        n_layers, place = self.sources.n_layers, slice(self.sources.first_error, pos + 1)
         network = self.local.network
-        if group.layer == len(network.blocks):
-            norm, at_block_input = network.final_norm, True
-        else:
-            block = network.blocks[group.layer]
-            norm, at_block_input = block.encoder_norm, block.parallel
-        if norm is None:
-            return group.vectors, at_block_input
-        return norm.fold_into(group.vectors) * norm.inverse_scale[pos], at_block_input
+        if layer == n_layers:
+            _join(gradient, network.final_norm, joining, pos)
+            return
+        block, attention, above = network.blocks[layer], self.attention[layer], gradient[:old]
+        kept = above if block.decoder_norm is None else _through_norm(block.decoder_norm, above, place)
+        self._contract(layer, kept, scratch[:old], pos)
+        through_skip = self._through_skip(layer, block, kept, place)
+        reading = gradient[:old] if block.parallel else gradient
+        mixed = gradient.new_empty(*reading.shape[:2], attention.W_V.shape[0])
+        if block.parallel and old:
+            mixed[:old] = attention.mix(above, place)
+        if through_skip is not None:
+            above += through_skip
+        if not block.parallel:
+            if old:
+                mixed[:old] = attention.mix(above, place)
+            if old < len(gradient):
+                vectors = _join(gradient[old:], block.encoder_norm, joining, pos)
+                mixed[old:] = attention.mix_one(vectors, pos, place)
+        if layer > 0:
+            reading.flatten(0, 1).addmm_(mixed.flatten(0, 1), attention.W_V)
+        if block.parallel:
+            _join(gradient[old:], block.encoder_norm, joining, pos)
+        if layer == 0:
+            self._token_edges(gradient, mixed, place, scratch)
 
-    def _through_skip(self, layer: int, block: FrozenBlock, gradient: Tensor) -> Tensor | None:
+    def _contract(
+        self,
+        layer: int,
+        gradient: Float[Tensor, "target span d_model"],
+        scratch: Float[Tensor, "target column"],
+        pos: int,
+    ) -> None:
+        """Add the edges that run through what is written to this layer's MLP output."""
+        if not len(gradient):
+            return
+        first, base = self.sources.first_error, self.sources.n_constants + pos + 1
+        blocks, columns = self.decoders.blocks[layer], self.decoders.columns[layer]
+        for at in range(first, pos + 1):
+            block = blocks[at]
+            begin = base + columns[at]
+            scratch[:, begin : begin + block.shape[1]].addmm_(gradient[:, at - first], block)
+
+    def _through_skip(
+        self, layer: int, block: FrozenBlock, gradient: Float[Tensor, "target span d_model"], place: slice
+    ) -> Tensor | None:
         if self.local.transcoder.W_skip is None:
             return None
         skipped = gradient @ self.local.transcoder.W_skip[layer].detach().to(gradient.dtype)
-        return skipped if block.encoder_norm is None else _through_norm(block.encoder_norm, skipped)
+        return skipped if block.encoder_norm is None else _through_norm(block.encoder_norm, skipped, place)
 
     def _token_edges(
-        self, gradient: Float[Tensor, "pos target d_model"], mixed: Float[Tensor, "pos target kv"] | None
-    ) -> Float[Tensor, "pos target"]:
+        self,
+        gradient: Float[Tensor, "target span d_model"],
+        mixed: Float[Tensor, "mixed span kv"],
+        place: slice,
+        scratch: Float[Tensor, "target column"],
+    ) -> None:
         """Edges from the embeddings: directly, and through the first attention layer's values of them."""
-        n_pos = len(gradient)
-        direct = (gradient @ self.local.token_embeddings[:n_pos, :, None])[..., 0]
-        return direct if mixed is None else direct + (mixed @ self.values[:n_pos, :, None])[..., 0]
+        begin = self.sources.n_constants
+        tokens = scratch[:, begin + place.start : begin + place.stop]
+        tokens[:] = torch.einsum("tpd,pd->tp", gradient, self.local.token_embeddings[place])
+        tokens[: len(mixed)] += torch.einsum("tpd,pd->tp", mixed, self.values[place])
 
-    def _write_run(self, layer: int, run: Run, kept: Tensor, tokens: Tensor, constants: Tensor) -> None:
-        """One run's rows, in the order of `Sources.ranges`: constants, tokens, errors, features."""
-        sources, local, which = self.sources, self.local, slice(run.start, run.stop)
-        n_pos, first = run.pos + 1, sources.first_error
-        out, column = run.weights, sources.n_constants
-        out[:, :column] = constants[which]
-        out[:, column : column + n_pos] = tokens[:n_pos, which].T
-        column += n_pos
-        for source in range(layer):
-            errors = local.errors[source, first:n_pos, :, None]
-            out[:, column : column + n_pos - first] = (kept[source, first:n_pos, which] @ errors)[..., 0].T
-            column += n_pos - first
-        for source in range(layer):
-            decoders, starts = self.decoders[source], sources.position_starts[source]
-            span = min(decoders.shape[1], layer - source)
-            for pos in range(n_pos):
-                begin, end = int(starts[pos] - starts[0]), int(starts[pos + 1] - starts[0])
-                if begin == end:
-                    continue
-                edges = out[:, column + begin : column + end]
-                torch.mm(kept[source, pos, which], decoders[begin:end, 0].T, out=edges)
-                for offset in range(1, span):
-                    edges.addmm_(kept[source + offset, pos, which], decoders[begin:end, offset].T)
-            column += int(starts[n_pos] - starts[0])
+    def _order(self, layer: int, pos: int) -> Int[np.ndarray, " edge"]:
+        """The scratch column of each edge of a row, in the order of `Sources.ranges`."""
+        sources, decoders = self.sources, self.decoders
+        base = sources.n_constants + pos + 1
+        errors = base + decoders.error_column[:layer, sources.first_error : pos + 1]
+        features = [
+            base + columns[: int(starts[pos + 1] - starts[0])]
+            for columns, starts in zip(decoders.feature_column[:layer], sources.position_starts[:layer], strict=True)
+        ]
+        return np.concatenate([np.arange(base), errors.ravel(), *features])
+
+
+def _join(
+    gradient: Float[Tensor, "joining span d_model"],
+    norm: FrozenNorm | None,
+    vectors: Float[Tensor, "joining d_model"],
+    pos: int,
+) -> Float[Tensor, "joining d_model"]:
+    """Begin the gradients of targets at `pos`, the last of the span: their vectors, at the stream that they read."""
+    if norm is not None:
+        vectors = norm.fold_into(vectors) * norm.inverse_scale[pos]
+    gradient.zero_()
+    gradient[:, -1] = vectors
+    return vectors
+
+
+def _take_columns(
+    scratch: Float[Tensor, "target column"], order: Int[np.ndarray, " edge"], edges: Float[Tensor, "target edge"]
+) -> None:
+    if scratch.device.type == "cpu":  # numpy copies single numbers several times faster
+        np.take(scratch.numpy(), order, axis=1, out=edges.numpy(), mode="clip")
+    else:
+        edges.copy_(scratch.index_select(1, torch.from_numpy(order).to(scratch.device)))
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Targets start..stop, which all read at `layer`, and the matrix that their edges go into."""
+
+    layer: int
+    start: int
+    stop: int
+    edges: Float[Tensor, "target edge"]
+
+
+def _chunks(pieces: Sequence[Piece], limit: int) -> Iterator[list[Piece]]:
+    """Cut pieces into chunks of at most `limit` targets, the order kept; a piece may be cut too."""
+    chunk, room = [], limit
+    for piece in pieces:
+        start = piece.start
+        while start < piece.stop:
+            stop = min(piece.stop, start + room)
+            chunk.append(Piece(piece.layer, start, stop, piece.edges[start - piece.start : stop - piece.start]))
+            room -= stop - start
+            start = stop
+            if not room:
+                yield chunk
+                chunk, room = [], limit
+    if chunk:
+        yield chunk
 
 
 @dataclass(frozen=True)
 class Job:
-    """One chunk of targets whose edges are to be computed."""
+    """Some targets of one position whose edges are to be computed; pieces with the highest layer first."""
 
     attributor: Attributor
-    group: TargetGroup
-    runs: list[Run]
+    targets: Targets
+    pos: int
+    pieces: list[Piece]
+
+    def __len__(self) -> int:
+        return sum(piece.stop - piece.start for piece in self.pieces)
 
     @property
     def cost(self) -> int:
-        """Proportional to the arithmetic that pulling the chunk back takes."""
-        return len(self.group.pos) * (self.group.layer + 1) * (int(self.group.pos.max()) + 1)
+        """Numbers in the gradients of all layers: about proportional to the arithmetic."""
+        depth = sum((piece.stop - piece.start) * (piece.layer + 1) for piece in self.pieces)
+        return depth * (self.pos + 1) * self.targets.vectors.shape[1]
 
     def run(self) -> int:
         """Compute, and say how many targets that were."""
         with torch.no_grad():
-            self.attributor.edges_of_chunk(self.group, self.runs)
-        return len(self.group.pos)
+            self.attributor.edges_into(self.targets, self.pos, self.pieces)
+        return len(self)
 
 
 def run_side_by_side(jobs: Sequence[Job], done: Callable[[int], object]) -> None:
     """Run jobs on as many threads as torch has, each computing single-threaded; `done` hears of every job's targets.
 
-    Matrices of a chunk are too small to share between threads well; chunks share nothing. An interrupt lets the
-    running chunks end, drops the others, and gives torch its threads back.
+    Matrices of a job are too small to share between threads well; jobs share nothing. An interrupt lets the running
+    jobs end, drops the others, and gives torch its threads back.
     """
     jobs = sorted(jobs, key=lambda job: -job.cost)
     n_threads = torch.get_num_threads()
-    if n_threads == 1 or not jobs or jobs[0].group.vectors.device.type != "cpu":
+    small = sum(job.cost for job in jobs) < SMALL
+    if n_threads == 1 or small or jobs[0].targets.vectors.device.type != "cpu":
         for job in jobs:
             done(job.run())
         return
@@ -273,43 +442,13 @@ def run_side_by_side(jobs: Sequence[Job], done: Callable[[int], object]) -> None
         torch.set_num_threads(n_threads)
 
 
-@dataclass(frozen=True)
-class Run:
-    """Targets start..stop of a chunk, all at `pos`, and the matrix that their edges go into."""
-
-    start: int
-    stop: int
-    pos: int
-    weights: Float[Tensor, "target edge"]
-
-
-def position_runs(pos: Int[np.ndarray, " target"]) -> Iterator[tuple[int, int, int]]:
-    """(start, stop, position) of each run of equal positions in a sorted list."""
-    bounds = np.flatnonzero(np.diff(pos)) + 1
-    for start, stop in zip([0, *bounds], [*bounds, len(pos)], strict=True):
-        if stop > start:
-            yield int(start), int(stop), int(pos[start])
-
-
-def _chunks(group: TargetGroup, weights: list[Float[Tensor, "_ _"]]) -> Iterator[tuple[int, int, list[Run]]]:
-    """Cut a group into chunks of about CHUNK targets; a run of one position may be cut, several may share one."""
-    begin, runs = 0, []
-    for (start, stop, pos), matrix in zip(position_runs(group.pos), weights, strict=True):
-        for piece in range(start, stop, CHUNK):
-            end = min(piece + CHUNK, stop)
-            if runs and end - begin > CHUNK:
-                yield begin, piece, runs
-                begin, runs = piece, []
-            runs.append(Run(piece - begin, end - begin, pos, matrix[piece - start : end - start]))
-    if runs:
-        yield begin, len(group.pos), runs
-
-
 # ---- the transposed network ----
 
 
-def _through_norm(norm: FrozenNorm, gradient: Float[Tensor, "pos target d_model"]) -> Tensor:
-    return norm.fold_into(gradient) * norm.inverse_scale[: len(gradient), None]
+def _through_norm(
+    norm: FrozenNorm, gradient: Float[Tensor, "target span d_model"], place: slice
+) -> Float[Tensor, "target span d_model"]:
+    return norm.fold_into(gradient) * norm.inverse_scale[place]
 
 
 @dataclass(frozen=True)
@@ -324,32 +463,26 @@ class TransposedAttention:
     mixing: Float[Tensor, "kv_head key group query"]
     W_V: Float[Tensor, "kv d_model"]
 
-    def mix(self, gradient: Float[Tensor, "pos target d_model"]) -> Float[Tensor, "pos target kv"]:
-        """Pᵀ W_Oᵀ: from the attention output's gradient to that of the values, query heads of a group summed."""
-        n_pos, n_targets, _ = gradient.shape
+    def mix(self, gradient: Float[Tensor, "target span d_model"], place: slice) -> Float[Tensor, "target span kv"]:
+        """Pᵀ W_Oᵀ: from the attention output's gradient to that of the values, query heads of a group summed.
+
+        `place` says which positions the span holds.
+        """
+        n, span, _ = gradient.shape
         kv_heads, _, group, _ = self.mixing.shape
-        heads = (gradient @ self.W_O).view(n_pos, n_targets, kv_heads, group, -1)
-        heads = heads.permute(2, 3, 0, 1, 4).reshape(kv_heads, group * n_pos, -1)
-        values = self.mixing[:, :n_pos, :, :n_pos].reshape(kv_heads, n_pos, group * n_pos) @ heads
-        return values.view(kv_heads, n_pos, n_targets, -1).permute(1, 2, 0, 3).flatten(2)
+        heads = (gradient.flatten(0, 1) @ self.W_O).view(n, span, kv_heads, group, -1)
+        heads = heads.permute(2, 3, 1, 0, 4).reshape(kv_heads, group * span, -1)
+        values = self.mixing[:, place, :, place].reshape(kv_heads, span, group * span) @ heads
+        return values.view(kv_heads, span, n, -1).permute(2, 1, 0, 3).reshape(n, span, -1)
 
     def mix_one(
-        self, vectors: Float[Tensor, "target d_model"], pos: Int[Tensor, " target"], n_pos: int
-    ) -> Float[Tensor, "pos target kv"]:
-        """`mix` of a gradient that is `vectors` at each target's own position and zero elsewhere."""
-        kv_heads, _, group, _ = self.mixing.shape
-        heads = (vectors @ self.W_O).view(len(vectors), kv_heads, group, -1)
-        return torch.einsum("kpgb,bkge->pbke", self.mixing[:, :n_pos, :, pos], heads).flatten(2)
-
-    def through_values(
-        self,
-        mixed: Float[Tensor, "pos target kv"],
-        gradient: Float[Tensor, "pos target d_model"],
-        out: Float[Tensor, "pos target d_model"],
-    ) -> Float[Tensor, "pos target d_model"]:
-        """gradient + norm_1ᵀ W_Vᵀ mixed: the gradient at the block's input, written into `out`."""
-        torch.addmm(gradient.flatten(0, 1), mixed.flatten(0, 1), self.W_V, out=out.flatten(0, 1))
-        return out
+        self, vectors: Float[Tensor, "target d_model"], pos: int, place: slice
+    ) -> Float[Tensor, "target span kv"]:
+        """`mix` of a gradient that is `vectors` at `pos` and zero elsewhere."""
+        n, (kv_heads, _, group, _) = len(vectors), self.mixing.shape
+        heads = (vectors @ self.W_O).view(n, kv_heads, group, -1).transpose(0, 1)
+        values = torch.einsum("kpg,ktge->tpke", self.mixing[:, place, :, pos], heads)
+        return values.flatten(2)
 
 
 def transpose_attention(block: FrozenBlock) -> TransposedAttention:
@@ -366,48 +499,53 @@ def transpose_attention(block: FrozenBlock) -> TransposedAttention:
     return TransposedAttention(W_O.flatten(0, 1).T.contiguous(), mixing, W_V)
 
 
-# ---- constants ----
+# ---- what goes forward ----
 
 
 @dataclass(frozen=True)
-class ConstantInputs:
-    """What the constants alone put before each encoder and the unembedding: one part, or one per layer.
+class ForwardLeaves:
+    """What single leaves put before each encoder and the unembedding: the constants, then a masked BOS's embedding.
 
-    `inputs[part, l, p]` is read by the encoder of layer l, `inputs[part, n_layers, p]` by the logits. A target's own
-    offset (encoder bias) belongs to the last part.
+    `inputs[leaf, l, p]` is read by the encoder of layer l, `inputs[leaf, n_layers, p]` by the logits. The constants are
+    one part, or one per layer; a target's own offset (encoder bias) belongs to the last of them.
     """
 
-    parts: tuple[str, ...]
-    inputs: Float[Tensor, "part layer_plus_1 pos d_model"]
-
-    def edges(self, group: TargetGroup) -> Float[Tensor, "target part"]:
-        pos = torch.from_numpy(group.pos).to(group.vectors.device)
-        read = self.inputs[:, group.layer, pos]
-        edges = torch.einsum("btd,td->tb", read, group.vectors)
-        edges[:, -1] += group.offsets
-        return edges
+    constants: tuple[str, ...]
+    inputs: Float[Tensor, "leaf layer_plus_1 pos d_model"]
 
 
-def constant_inputs(local: LocalReplacement, by_layer: bool = False) -> ConstantInputs:
+def forward_leaves(local: LocalReplacement, by_layer: bool = False) -> ForwardLeaves:
     """Run the frozen network on its constants: biases, position embeddings, and what sits at a masked BOS.
 
     By layer the parts are the position embeddings, each block, and the readout (final norm and the targets' own
     biases); the network is affine, so a part is what is added when its constants join those of the parts before it.
     """
     n_layers = len(local.features)
-    if not by_layer:
-        return ConstantInputs(("constant",), _constants_up_to(local, n_layers)[None])
-    stages = [_constants_up_to(local, layer, readout=False) for layer in range(n_layers + 1)]
-    stages.append(_constants_up_to(local, n_layers))
-    inputs = torch.stack([stages[0], *(after - before for before, after in pairwise(stages))])
-    names = ["constant_embedding", *(f"constant_{layer}" for layer in range(n_layers)), "constant_readout"]
-    return ConstantInputs(tuple(names), inputs)
+    if by_layer:
+        stages = [_constants_up_to(local, layer, readout=False) for layer in range(n_layers + 1)]
+        stages.append(_constants_up_to(local, n_layers))
+        inputs = [stages[0], *(after - before for before, after in pairwise(stages))]
+        names = ["constant_embedding", *(f"constant_{layer}" for layer in range(n_layers)), "constant_readout"]
+    else:
+        inputs, names = [_constants_up_to(local, n_layers)], ["constant"]
+    if local.mask_bos:
+        embedding = torch.zeros_like(local.token_embeddings)
+        embedding[0] = local.token_embeddings[0]
+        inputs.append(_push(local, embedding, 0, readout=False))
+    return ForwardLeaves(tuple(names), torch.stack(inputs))
 
 
 def _constants_up_to(
     local: LocalReplacement, n_blocks: int, readout: bool = True
 ) -> Float[Tensor, "layer_plus_1 pos d_model"]:
     """Inputs of all encoders and of the unembedding, from the constants of the first `n_blocks` blocks."""
+    return _push(local, local.constant_embeddings, n_blocks, readout)
+
+
+def _push(
+    local: LocalReplacement, embedding: Float[Tensor, "pos d_model"], n_blocks: int, readout: bool
+) -> Float[Tensor, "layer_plus_1 pos d_model"]:
+    """Run the frozen network on an embedding and the constants of its first `n_blocks` blocks, without features."""
     network, transcoder = local.network.without_biases(n_blocks, readout), local.transcoder
 
     def mlp_out(layer: int, x: Tensor) -> Tensor:
@@ -415,5 +553,5 @@ def _constants_up_to(
         skipped = transcoder.skip(layer, x.to(transcoder.dtype))
         return constant + (skipped.detach().to(x.dtype) if isinstance(skipped, Tensor) else 0.0)
 
-    inputs, final = network.encoder_inputs(local.constant_embeddings, mlp_out)
+    inputs, final = network.encoder_inputs(embedding, mlp_out)
     return torch.stack([*inputs, final])

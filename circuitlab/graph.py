@@ -307,6 +307,9 @@ def _tidy_nodes(nodes: pd.DataFrame) -> pd.DataFrame:
     tidy = {}
     for column, dtype in NODE_COLUMNS.items():
         values = nodes[column] if column in nodes.columns else pd.Series(pd.NA, index=nodes.index, dtype=object)
+        if str(values.dtype) == dtype:
+            tidy[column] = values
+            continue
         try:
             if dtype == "float64":
                 tidy[column] = values.astype("Float64").astype(object).where(values.notna(), np.nan).astype(np.float64)
@@ -342,7 +345,7 @@ def _check_edges(nodes: pd.DataFrame, links: Links) -> None:
     if not len(links):
         return
     filled = np.flatnonzero(links.counts)
-    highest = links.source[links.indptr[filled + 1] - 1]
+    highest = links.last_sources()[filled]
     back = np.flatnonzero(highest >= filled)
     if back.size:
         target, source = filled[back[0]], highest[back[0]]

@@ -7,36 +7,86 @@ that in float32 and hide which edges exist.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 
 @dataclass(frozen=True, eq=False)
+class SharedSources:
+    """Rows start..stop, each of which has an edge from every one of `sources` (ascending) and from nothing else."""
+
+    start: int
+    stop: int
+    sources: Int[np.ndarray, " edge"]
+
+
 class Links:
     """Edges as compressed rows by target: row t's edges are `indptr[t]:indptr[t + 1]`, sources ascending.
 
     `source` holds row numbers; `weight` the signed contribution to the target's pre-activation. Rows whose
     sources come unsorted are sorted here; a source twice in a row, a number out of range or NaN is refused.
+    A traced graph has `runs` of rows with the same sources, from which `source` is written out when it is first used.
     """
 
     indptr: Int[np.ndarray, " bounds"]
-    source: Int[np.ndarray, " edge"]
     weight: Float[np.ndarray, " edge"]
+    runs: tuple[SharedSources, ...] | None
 
-    def __post_init__(self) -> None:
-        indptr = np.ascontiguousarray(self.indptr, dtype=np.int64)
-        source = np.ascontiguousarray(self.source, dtype=np.int32)
-        weight = np.asarray(self.weight)
+    def __init__(
+        self,
+        indptr: Int[np.ndarray, " bounds"],
+        source: Int[np.ndarray, " edge"],
+        weight: Float[np.ndarray, " edge"],
+    ) -> None:
+        indptr = np.ascontiguousarray(indptr, dtype=np.int64)
+        source = np.ascontiguousarray(source, dtype=np.int32)
+        weight = np.asarray(weight)
         if weight.dtype not in (np.float32, np.float64):
             weight = weight.astype(np.float64 if weight.dtype.itemsize > 4 else np.float32)
         _check_compressed_rows(indptr, source, weight)
         source, weight = _sort_within_rows(indptr, source, weight)
-        for name, array in (("indptr", indptr), ("source", source), ("weight", weight)):
-            view = array.view()
-            view.flags.writeable = False
-            object.__setattr__(self, name, view)
+        self.indptr, self.weight, self.source = _frozen(indptr), _frozen(weight), _frozen(source)
+        self.runs = None
+
+    @classmethod
+    def from_runs(cls, runs: Sequence[SharedSources], weight: Float[np.ndarray, " edge"], n_nodes: int) -> Links:
+        """Links of rows that share their sources in runs, given in rising order; rows in no run have no edges."""
+        counts = np.zeros(n_nodes, dtype=np.int64)
+        for run in runs:
+            counts[run.start : run.stop] = len(run.sources)
+        links = cls.__new__(cls)
+        links.indptr = _frozen(np.concatenate([[0], np.cumsum(counts)]))
+        if links.indptr[-1] != len(weight):
+            raise ValueError(
+                f"runs have {links.indptr[-1]} edges but there are {len(weight)} weights: one each expected"
+            )
+        _check_finite(weight)
+        links.weight, links.runs = _frozen(weight), tuple(runs)
+        return links
+
+    @cached_property
+    def source(self) -> Int[np.ndarray, " edge"]:
+        """The source row of every edge."""
+        source = np.empty(len(self), dtype=np.int32)
+        for run in self.runs or ():
+            span = slice(self.indptr[run.start], self.indptr[run.stop])
+            source[span].reshape(-1, len(run.sources))[:] = run.sources
+        return _frozen(source)
+
+    def last_sources(self) -> Int[np.ndarray, " node"]:
+        """The highest source of every row, -1 where a row has no edges."""
+        last = np.full(self.n_nodes, -1, dtype=np.int64)
+        if self.runs is None:
+            filled = np.flatnonzero(self.counts)
+            last[filled] = self.source[self.indptr[filled + 1] - 1]
+        else:
+            for run in self.runs:
+                last[run.start : run.stop] = run.sources[-1]
+        return last
 
     @classmethod
     def from_pairs(
@@ -67,7 +117,7 @@ class Links:
         return cls(indptr, source.astype(np.int32), weight)
 
     def __len__(self) -> int:
-        return len(self.source)
+        return len(self.weight)
 
     @property
     def n_nodes(self) -> int:
@@ -127,9 +177,20 @@ def _check_compressed_rows(indptr: np.ndarray, source: np.ndarray, weight: np.nd
             f"numbers "
             f"run from 0 to {len(indptr) - 2}"
         )
-    if not np.isfinite(weight).all():
-        bad = int(np.flatnonzero(~np.isfinite(weight))[0])
-        raise ValueError(f"edge weights must be finite; edge {bad} weighs {weight[bad]}: look for NaN in the weights")
+    _check_finite(weight)
+
+
+def _check_finite(weight: np.ndarray) -> None:
+    if np.isfinite(weight.sum(dtype=np.float64)) or np.isfinite(weight).all():
+        return
+    bad = int(np.flatnonzero(~np.isfinite(weight))[0])
+    raise ValueError(f"edge weights must be finite; edge {bad} weighs {weight[bad]}: look for NaN in the weights")
+
+
+def _frozen(array: np.ndarray) -> np.ndarray:
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 def _sort_within_rows(indptr: np.ndarray, source: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -53,9 +53,7 @@ class Scores:
 
 def row_blocks(links: Links, edges_at_once: int = EDGES_AT_ONCE) -> list[tuple[int, int]]:
     """Consecutive ranges of rows, in order, none with an edge inside it: each is one vector step."""
-    highest = np.full(links.n_nodes, -1, dtype=np.int64)
-    filled = np.flatnonzero(links.counts)
-    highest[filled] = links.source[links.indptr[filled + 1] - 1]
+    highest = links.last_sources()
     blocks, start = [], 0
     for row, (source, end) in enumerate(zip(highest.tolist(), links.indptr[1:].tolist(), strict=True)):
         if row > start and (source >= start or end - links.indptr[start] > edges_at_once):
@@ -85,6 +83,9 @@ def influence(
     """
     start = np.asarray(start, dtype=np.float64)
     reach = start.copy()
+    if links.runs is not None:
+        _back_substitute_runs(links, reach, counted)
+        return reach - start
     for first, last in reversed(row_blocks(links)):
         span = slice(links.indptr[first], links.indptr[last])
         if span.start == span.stop or not reach[first:last].any():
@@ -92,6 +93,19 @@ def influence(
         shares = _row_shares(links, first, last, counted, reach[first:last])
         reach += np.bincount(links.source[span], weights=shares, minlength=links.n_nodes)
     return reach - start
+
+
+def _back_substitute_runs(
+    links: Links, reach: Float64[np.ndarray, " node"], counted: Bool[np.ndarray, " node"]
+) -> None:
+    """`influence` where rows share their sources: one vector-matrix product per run, which is several times faster."""
+    for run in reversed(links.runs or ()):
+        if not reach[run.start : run.stop].any():
+            continue
+        size = np.abs(links.weight[links.indptr[run.start] : links.indptr[run.stop]]).reshape(-1, len(run.sources))
+        size[:, ~counted[run.sources]] = 0.0
+        factor = reach[run.start : run.stop] / np.maximum(size.sum(1, dtype=np.float64), SMALLEST_ROW)
+        reach[run.sources] += factor.astype(size.dtype) @ size
 
 
 def _row_shares(

@@ -20,17 +20,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from circuitlab.attribution import (
-    Attributor,
-    Sources,
-    TargetGroup,
-    constant_inputs,
-    feature_targets,
-    position_runs,
-    run_side_by_side,
-)
-from circuitlab.graph import Graph
-from circuitlab.links import Links
+from circuitlab.attribution import Attributor, Sources, Targets, feature_targets, forward_leaves, run_side_by_side
+from circuitlab.graph import NODE_COLUMNS, Graph
+from circuitlab.links import Links, SharedSources
 from circuitlab.local_replacement import LocalReplacement, local_replacement
 from circuitlab.model import Model
 from circuitlab.targets import Target, TargetRequest, resolve_targets, stack_vectors
@@ -67,8 +59,8 @@ def trace(
     with torch.no_grad():
         local = local_replacement(model, transcoder, tokens, mask_bos)
         resolved = resolve_targets(model, targets, position, local.final, local.logits, max_logits, logit_mass)
-        attributor = Attributor(local, constant_inputs(local, constants_by_layer))
-        logits = _logit_group(local, resolved)
+        attributor = Attributor(local, forward_leaves(local, constants_by_layer))
+        logits = _logit_targets(local, resolved)
         if max_features is None or max_features >= sum(map(len, local.features)):
             links, kept = _all_edges(attributor, logits, progress), None
         else:
@@ -96,37 +88,29 @@ def trace(
     )
 
 
-def _logit_group(local: LocalReplacement, targets: Sequence[Target]) -> TargetGroup:
+def _logit_targets(local: LocalReplacement, targets: Sequence[Target]) -> Targets:
     offsets = torch.tensor([target.offset for target in targets], dtype=local.final.dtype, device=local.final.device)
-    pos = np.array([target.pos for target in targets])
-    return TargetGroup(len(local.features), pos, stack_vectors(targets), offsets)
+    layer = np.full(len(targets), len(local.features))
+    return Targets(layer, np.array([target.pos for target in targets]), stack_vectors(targets), offsets)
 
 
 # ---- all edges ----
 
 
-def _all_edges(attributor: Attributor, logits: TargetGroup, progress: bool) -> Links:
+def _all_edges(attributor: Attributor, logits: Targets, progress: bool) -> Links:
     """Edges into every active feature and every logit, written straight into compressed rows."""
     local, sources = attributor.local, attributor.sources
-    groups = [feature_targets(local, layer) for layer in range(len(local.features))] + [logits]
-    counts = np.zeros(sources.n_rows + len(logits.pos), dtype=np.int64)
-    first_rows = [int(starts[0]) for starts in sources.position_starts] + [sources.n_rows]
-    for group, first in zip(groups, first_rows, strict=True):
-        for start, stop, pos in position_runs(group.pos):
-            counts[first + start : first + stop] = sum(b - a for a, b in sources.ranges(group.layer, pos))
-    indptr = np.concatenate([[0], np.cumsum(counts)])
-    source = np.empty(indptr[-1], dtype=np.int32)
-    weight = torch.empty(int(indptr[-1]), dtype=local.final.dtype)
-    jobs = []
-    for group, first in zip(groups, first_rows, strict=True):
-        matrices = []
-        for start, stop, pos in position_runs(group.pos):
-            span = slice(int(indptr[first + start]), int(indptr[first + stop]))
-            source[span].reshape(stop - start, -1)[:] = _columns(sources, group.layer, pos)
-            matrices.append(weight[span].view(stop - start, -1))
-        jobs.append((group, matrices))
-    _fill(attributor, jobs, progress)
-    return Links(indptr, source, weight.numpy())
+    targets = Targets.join([*(feature_targets(local, layer) for layer in range(len(local.features))), logits])
+    first = sources.n_rows + len(logits) - len(targets)
+    runs = [
+        SharedSources(first + start, first + stop, _columns(sources, layer, pos))
+        for start, stop, layer, pos in targets.runs()
+    ]
+    sizes = [(run.stop - run.start) * len(run.sources) for run in runs]
+    weight = torch.empty(sum(sizes), dtype=local.final.dtype)
+    matrices = [part.view(run.stop - run.start, -1) for part, run in zip(weight.split(sizes), runs, strict=True)]
+    _fill(attributor, targets, matrices, progress)
+    return Links.from_runs(runs, weight.numpy(), sources.n_rows + len(logits))
 
 
 def _columns(sources: Sources, layer: int, pos: int) -> Int[np.ndarray, " edge"]:
@@ -134,24 +118,16 @@ def _columns(sources: Sources, layer: int, pos: int) -> Int[np.ndarray, " edge"]
 
 
 def _fill(
-    attributor: Attributor,
-    groups: list[tuple[TargetGroup, list[Float[Tensor, "_ _"]]]],
-    progress: bool = False,
+    attributor: Attributor, targets: Targets, matrices: list[Float[Tensor, "_ _"]], progress: bool = False
 ) -> None:
-    """Edges of groups into matrices on the CPU, computed where the network lives."""
-    jobs, staged = [], []
-    for group, matrices in groups:
-        device = group.vectors.device
-        there = matrices if device.type == "cpu" else [torch.empty_like(m, device=device) for m in matrices]
-        staged.append((matrices, there))
-        jobs += attributor.jobs(group, there)
-    total = sum(len(job.group.pos) for job in jobs)
-    with tqdm(total=total, desc="attributing", unit="node", delay=2, disable=not progress) as bar:
-        run_side_by_side(jobs, bar.update)
-    for matrices, there in staged:
-        for matrix, computed in zip(matrices, there, strict=True):
-            if computed is not matrix:
-                matrix.copy_(computed)
+    """Edges of targets into matrices on the CPU, one per run, computed where the network lives."""
+    device = targets.vectors.device
+    there = matrices if device.type == "cpu" else [torch.empty_like(matrix, device=device) for matrix in matrices]
+    with tqdm(total=len(targets), desc="attributing", unit="node", delay=2, disable=not progress) as bar:
+        run_side_by_side(attributor.jobs(targets, there), bar.update)
+    for matrix, computed in zip(matrices, there, strict=True):
+        if computed is not matrix:
+            matrix.copy_(computed)
 
 
 # ---- the most influential features ----
@@ -167,18 +143,18 @@ class Rows:
     weights: Float[np.ndarray, "target edge"]
 
 
-def _rows_of(attributor: Attributor, group: TargetGroup, rows: Int[np.ndarray, " target"]) -> list[Rows]:
+def _rows_of(attributor: Attributor, targets: Targets, rows: Int[np.ndarray, " target"]) -> list[Rows]:
     sources, result = attributor.sources, []
-    for start, stop, pos in position_runs(group.pos):
-        columns = _columns(sources, group.layer, pos)
+    for start, stop, layer, pos in targets.runs():
+        columns = _columns(sources, layer, pos)
         weights = torch.empty(stop - start, len(columns), dtype=attributor.local.final.dtype)
-        result.append(Rows(group.layer, rows[start:stop], columns, weights.numpy()))
-    _fill(attributor, [(group, [torch.from_numpy(block.weights) for block in result])])
+        result.append(Rows(layer, rows[start:stop], columns, weights.numpy()))
+    _fill(attributor, targets, [torch.from_numpy(block.weights) for block in result])
     return result
 
 
 def _most_influential_edges(
-    attributor: Attributor, logits: TargetGroup, targets: Sequence[Target], max_features: int, progress: bool
+    attributor: Attributor, logits: Targets, targets: Sequence[Target], max_features: int, progress: bool
 ) -> tuple[Links, Bool[np.ndarray, " row"]]:
     """Edges of the `max_features` most influential features, chosen in rounds, and which source rows are kept."""
     local, sources = attributor.local, attributor.sources
@@ -196,11 +172,11 @@ def _most_influential_edges(
             influence[chosen] = -1.0
             best = np.sort(np.argsort(-influence, kind="stable")[: min(rounds, missing)])
             chosen[best] = True
-            for layer, starts in enumerate(sources.position_starts):
-                rows = best[(best >= starts[0]) & (best < starts[-1])]
-                if len(rows):
-                    group = feature_targets(local, layer, rows - int(starts[0]))
-                    blocks += _rows_of(attributor, group, rows)
+            parts = [
+                feature_targets(local, layer, best[(best >= starts[0]) & (best < starts[-1])] - int(starts[0]))
+                for layer, starts in enumerate(sources.position_starts)
+            ]
+            blocks += _rows_of(attributor, Targets.join(parts), best)
             bar.update(len(best))
     kept = chosen.copy()
     kept[:first_feature] = True
@@ -259,45 +235,75 @@ def _node_table(
 ) -> pd.DataFrame:
     """`Graph.nodes` without influence, in the order of `Sources`, then the targets by falling probability."""
     local, sources = attributor.local, attributor.sources
-    tokens, n_pos = local.tokens.tolist(), sources.n_positions
-    strings = model.token_strings(tokens)
-    rows: list[dict] = [{"id": part, "kind": "constant"} for part in attributor.constants.parts]
-    for pos, (token, string) in enumerate(zip(tokens, strings, strict=True)):
-        rows.append({"id": f"E_{token}_{pos}", "kind": "token", "pos": pos, "token_id": token, "token": string})
-    for layer in range(sources.n_layers):
-        for pos in range(sources.first_error, n_pos):
-            rows.append({"id": f"{layer}_-1_{pos}", "kind": "error", "layer": layer, "pos": pos})
-    features = pd.concat([_feature_table(local, layer, labels) for layer in range(sources.n_layers)])
-    logits = [
-        {
-            "id": f"{model.n_layers + 1}_{f'd{i}' if target.token_id is None else target.token_id}_{target.pos}",
-            "kind": "logit",
-            "pos": target.pos,
-            "token_id": target.token_id,
-            "token": target.label,
-            "pre_activation": target.pre_activation,
-            "probability": target.probability,
-        }
-        for i, target in enumerate(targets)
+    tokens, positions, layers = local.tokens.tolist(), range(sources.n_positions), range(sources.n_layers)
+    errors = [(layer, pos) for layer in layers for pos in positions[sources.first_error :]]
+    parts = [
+        _rows("constant", attributor.leaves.constants),
+        _rows(
+            "token",
+            [f"E_{token}_{pos}" for pos, token in enumerate(tokens)],
+            pos=positions,
+            token_id=tokens,
+            token=model.token_strings(tokens),
+        ),
+        _rows(
+            "error",
+            [f"{layer}_-1_{pos}" for layer, pos in errors],
+            layer=[layer for layer, _ in errors],
+            pos=[pos for _, pos in errors],
+        ),
+        *(_feature_rows(local, layer, labels) for layer in layers),
+        _rows(
+            "logit",
+            [
+                f"{model.n_layers + 1}_{f'd{i}' if target.token_id is None else target.token_id}_{target.pos}"
+                for i, target in enumerate(targets)
+            ],
+            pos=[target.pos for target in targets],
+            token_id=[target.token_id for target in targets],
+            token=[target.label for target in targets],
+            pre_activation=[target.pre_activation for target in targets],
+            probability=[target.probability for target in targets],
+        ),
     ]
-    sources_table = pd.concat([pd.DataFrame(rows), features], ignore_index=True)
-    if kept is not None:
-        sources_table = sources_table.loc[kept]
-    return pd.concat([sources_table, pd.DataFrame(logits)], ignore_index=True)
+    table = pd.DataFrame({column: _column(dtype, [part[column] for part in parts]) for column, dtype in KNOWN.items()})
+    if kept is None:
+        return table
+    return table.loc[np.concatenate([kept, np.ones(len(targets), dtype=bool)])].reset_index(drop=True)
 
 
-def _feature_table(local: LocalReplacement, layer: int, labels: Mapping[str, str]) -> pd.DataFrame:
+KNOWN = {column: dtype for column, dtype in NODE_COLUMNS.items() if column not in ("influence", "supernode")}
+"""The columns that tracing fills."""
+
+
+def _rows(kind: str, ids: Sequence[str], **values: Sequence) -> dict[str, Sequence]:
+    """Columns of nodes of one kind; what is not given is missing."""
+    missing = [None] * len(ids)
+    return {column: values.get(column, missing) for column in KNOWN} | {"id": ids, "kind": [kind] * len(ids)}
+
+
+def _feature_rows(local: LocalReplacement, layer: int, labels: Mapping[str, str]) -> dict[str, Sequence]:
     active = local.features[layer]
     pos, feature = active.pos.tolist(), active.feature.tolist()
-    return pd.DataFrame(
-        {
-            "id": [f"{layer}_{index}_{at}" for index, at in zip(feature, pos, strict=True)],
-            "kind": "feature",
-            "layer": layer,
-            "pos": pos,
-            "feature": feature,
-            "activation": active.activation.double().cpu().numpy(),
-            "pre_activation": active.pre_activation.double().cpu().numpy(),
-            "label": [labels.get(f"L{layer}/{index}") for index in feature],
-        }
+    return _rows(
+        "feature",
+        [f"{layer}_{index}_{at}" for index, at in zip(feature, pos, strict=True)],
+        layer=[layer] * len(pos),
+        pos=pos,
+        feature=feature,
+        activation=active.activation.tolist(),
+        pre_activation=active.pre_activation.tolist(),
+        label=[labels.get(f"L{layer}/{index}") for index in feature] if labels else [None] * len(pos),
     )
+
+
+def _column(dtype: str, parts: Sequence[Sequence]) -> pd.api.extensions.ExtensionArray | np.ndarray:
+    """One column of that pandas type from pieces in which None is missing."""
+    values = [value for part in parts for value in part]
+    if dtype == "string":
+        return pd.array(values, dtype=dtype)
+    absent = np.array([value is None for value in values], dtype=bool)
+    numbers = [0 if value is None else value for value in values]
+    if dtype == "float64":
+        return np.where(absent, np.nan, np.array(numbers, dtype=np.float64))
+    return pd.arrays.IntegerArray(np.array(numbers, dtype=dtype.lower()), absent)

@@ -152,7 +152,7 @@ def test_an_interrupted_trace_leaves_the_model_as_it_was(llama, clt, monkeypatch
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("circuitlab.attribution.Attributor.edges_of_chunk", interrupt)
+    monkeypatch.setattr("circuitlab.attribution.Attributor.edges_into", interrupt)
     with pytest.raises(KeyboardInterrupt):
         trace(llama, clt, PROMPT)
     assert torch.equal(llama.logits(torch.tensor([PROMPT])), before)

@@ -28,6 +28,14 @@ CLT_TRAINING = TrainingConfig(n_features=1024, k=20, steps=5000, batch_size=2048
 CLT_ROWS = 20_000  # rows of own text
 CARD_ROWS = 1_000  # and of other text for the card
 SMOKE_CLT = replace(CLT_TRAINING, n_features=32, k=4, steps=3, batch_size=64)
+# Facts, words and sums first; then a shorter run from there on which the opposites come to hold in every language.
+STAGES = (
+    (training.TrainConfig(), corpus.MIXTURE),
+    (
+        training.TrainConfig(steps=1000, learning_rate=1.5e-3, weight_decay=0.8, first_draw=3000),
+        corpus.WORDS_MIXTURE,
+    ),
+)
 SMOKE = training.TrainConfig(steps=3, rows=64, chains=4, n_layers=2, d_model=32, d_mlp=64, n_heads=2, compile=False)
 
 
@@ -65,23 +73,26 @@ def train(
     smoke: bool = False,
     echo: Callable[[str], None] = print,
 ) -> None:
-    """Train the model (resuming from `runs`), write it to `out/model`, print its card."""
-    config = replace(SMOKE if smoke else training.TrainConfig(compile=compile), seed=seed)
-    config = replace(config, steps=steps) if steps else config
+    """Train the model in its stages (resuming from `runs`), write it to `out/model`, print its card."""
     sentences = world.sentences(seed)
     words = tokenizer.build_tokenizer(sentences)
-    sizes = {name: getattr(config, name) for name in ("n_layers", "d_model", "d_mlp", "n_heads")}
+    shape = SMOKE if smoke else STAGES[0][0]
+    sizes = {name: getattr(shape, name) for name in ("n_layers", "d_model", "d_mlp", "n_heads")}
     model = network.build_model(words, seed, **sizes)
-    text = corpus.build_corpus(sentences, words)
+    for number, (config, mixture) in enumerate(STAGES, start=1):
+        config = replace(SMOKE if smoke else config, seed=seed, compile=compile and not smoke)
+        config = replace(config, steps=steps) if steps else config
+        stage = f"stage {number}: step"
+        text = corpus.build_corpus(sentences, words, mixture)
+        checkpoint = runs / f"model-{seed}-{config.n_layers}x{config.d_model}-stage{number}.pt"
 
-    def report(step: int, loss: float, seconds: float) -> None:
-        table = evaluate.accuracy(model, words, sentences, limit=8 if smoke else 200)
-        rows = zip(table["world"], table["split"], table["accuracy"], strict=True)
-        shown = " ".join(f"{name}{'*' * (split != 'train')} {score:.0%}" for name, split, score in rows)
-        echo(f"step {step}/{config.steps}  loss {loss:.4f}  {seconds:.0f} s  {shown}   (* held out)")
+        def report(step: int, loss: float, seconds: float, config=config, stage=stage) -> None:
+            table = evaluate.accuracy(model, words, sentences, limit=8 if smoke else 200)
+            rows = zip(table["world"], table["split"], table["accuracy"], strict=True)
+            shown = " ".join(f"{name}{'*' * (split != 'train')} {score:.0%}" for name, split, score in rows)
+            echo(f"{stage} {step}/{config.steps}  loss {loss:.4f}  {seconds:.0f} s  {shown}   (* held out)")
 
-    checkpoint = runs / f"model-{seed}-{config.n_layers}x{config.d_model}.pt"
-    training.train(model, text, config, checkpoint, report, report_every=125)
+        training.train(model, text, config, checkpoint, report, report_every=125)
     write_model(model, words, out / "model")
     clt_config, n_rows = (SMOKE_CLT, 64) if smoke else (CLT_TRAINING, CLT_ROWS)
     train_clt(out, runs, clt_config, n_rows, seed)

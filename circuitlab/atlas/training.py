@@ -37,6 +37,7 @@ class TrainConfig:
     d_mlp: int = 512
     n_heads: int = 4
     seed: int = 0
+    first_draw: int = 0  # the number of the first step in the sequence of draws: a later stage goes on with it
     compile: bool = True
 
 
@@ -110,7 +111,7 @@ def train(
     while step < config.steps:
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(config, step)
-        losses.append(_step(model, optimizer, loss_of, step_batches(sampler, config, step)))
+        losses.append(_step(model, optimizer, loss_of, step_batches(sampler, config, config.first_draw + step)))
         step += 1
         if step % report_every == 0 or step == config.steps:
             if checkpoint is not None:
