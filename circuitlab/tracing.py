@@ -20,11 +20,12 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from circuitlab.attribution import Attributor, Sources, Targets, feature_targets, forward_leaves, run_side_by_side
+from circuitlab.attribution import Attributor, Targets, feature_targets, run_side_by_side
 from circuitlab.graph import NODE_COLUMNS, Graph
 from circuitlab.links import Links, SharedSources
 from circuitlab.local_replacement import LocalReplacement, local_replacement
 from circuitlab.model import Model
+from circuitlab.sources import Sources, forward_leaves
 from circuitlab.targets import Target, TargetRequest, resolve_targets, stack_vectors
 from circuitlab.transcoder import Transcoder
 

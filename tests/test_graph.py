@@ -9,6 +9,8 @@ import pytest
 from graphs import closing_graph
 
 from circuitlab.graph import NODE_COLUMNS, Graph, Links
+from circuitlab.links import SharedSources
+from circuitlab.pruning import influence
 
 
 def links_of(edges: list[tuple[int, int, float]], n: int) -> Links:
@@ -153,3 +155,24 @@ def test_the_table_side_never_imports_torch():
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_runs_that_share_their_sources_give_the_same_links():
+    rng = np.random.default_rng(3)
+    runs = [SharedSources(3, 5, np.array([0, 2], np.int32)), SharedSources(5, 6, np.array([0, 1, 2, 4], np.int32))]
+    weight = rng.normal(size=8)
+    links = Links.from_runs(runs, weight, 6)
+    plain = Links(np.array([0, 0, 0, 0, 2, 4, 8]), np.array([0, 2, 0, 2, 0, 1, 2, 4]), weight)
+    for name in ("indptr", "source", "weight"):
+        assert np.array_equal(getattr(links, name), getattr(plain, name))
+    assert np.array_equal(links.last_sources(), plain.last_sources())
+    counted, start = np.array([True, False, True, True, True, True]), np.array([0.0, 0, 0, 0, 0.3, 0.7])
+    np.testing.assert_allclose(influence(links, start, counted), influence(plain, start, counted), rtol=1e-12)
+
+
+def test_runs_refuse_what_does_not_fit():
+    runs = [SharedSources(1, 2, np.array([0], np.int32))]
+    with pytest.raises(ValueError, match="1 edges but there are 2 weights"):
+        Links.from_runs(runs, np.ones(2), 2)
+    with pytest.raises(ValueError, match="must be finite"):
+        Links.from_runs(runs, np.array([np.nan]), 2)
