@@ -27,12 +27,14 @@ if TYPE_CHECKING:
     from circuitlab.training import TrainingConfig, train
     from circuitlab.transcoder import Transcoder, TranscoderConfig
     from circuitlab.view import View
+    from circuitlab.widgets import AttributionGraph, Session
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Added": "interventions",
     "Agreement": "replacement",
+    "AttributionGraph": "widgets",
     "Direction": "targets",
     "Graph": "graph",
     "Grouped": "grouping",
@@ -41,6 +43,7 @@ _HOMES = {
     "Model": "model",
     "Onward": "interventions",
     "ReplacementModel": "replacement",
+    "Session": "widgets",
     "TrainingConfig": "training",
     "Transcoder": "transcoder",
     "TranscoderConfig": "transcoder",
@@ -56,6 +59,7 @@ _HOMES = {
 __all__ = [
     "Added",
     "Agreement",
+    "AttributionGraph",
     "Direction",
     "Graph",
     "Grouped",
@@ -64,6 +68,7 @@ __all__ = [
     "Model",
     "Onward",
     "ReplacementModel",
+    "Session",
     "TrainingConfig",
     "Transcoder",
     "TranscoderConfig",

@@ -33,6 +33,7 @@ from circuitlab.links import Links
 if TYPE_CHECKING:
     from circuitlab.pruning import Scores
     from circuitlab.view import View
+    from circuitlab.widgets import AttributionGraph
 
 KINDS = ("constant", "token", "error", "feature", "logit")
 """The kinds of node, in the order of rows."""
@@ -253,10 +254,23 @@ class Graph:
 
         return savefig(self, path, **options)
 
-    def _repr_html_(self) -> str:
-        from circuitlab.figures import inline_html
+    def view(self, **options: Any) -> AttributionGraph:
+        """The interactive graph of a notebook, and the handle to what is arranged in it: one per graph, also shown
+        by `graph` at the end of a cell. Options are set on it, as in `AttributionGraph(graph, **options)`."""
+        from circuitlab.widgets.display import own_view
 
-        return inline_html(self)
+        return own_view(self, **options)
+
+    def to_html(self, path: str | PathLike[str], **options: Any) -> Path:
+        """Write one offline page that stays interactive; options as in `circuitlab.page.page`."""
+        from circuitlab.page import write_page
+
+        return write_page(self, path, **options)
+
+    def _repr_mimebundle_(self, **_filters: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        from circuitlab.widgets.display import mimebundle
+
+        return mimebundle(self)
 
     def __repr__(self) -> str:
         text = self.prompt if len(self.prompt) <= 60 else self.prompt[:59] + "…"

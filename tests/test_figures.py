@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 from graphs import closing_graph
 
-from circuitlab.figures import draw, inline_html, legible
+from circuitlab.figures import draw, legible
 from circuitlab.graph import Graph
 
 
@@ -74,13 +74,6 @@ def test_negative_edges_are_dashed_and_coloured(tmp_path):
 def test_dark_differs_from_light(tmp_path):
     dark = graph().savefig(tmp_path / "a.svg", theme="dark").read_text("utf-8")
     assert "#14171c" in dark
-
-
-def test_the_cell_shows_an_image_and_nothing_that_runs():
-    html = graph()._repr_html_()
-    assert html == inline_html(graph())
-    assert html.startswith("<img ")
-    assert "<script" not in html
 
 
 def test_pgf_is_written_where_latex_is(tmp_path):

@@ -1,27 +1,12 @@
 """The page of a graph in a real Chromium: offline, quiet, and alive under pointer and keyboard."""
 
-import os
 import re
 
 import pytest
-from browser import find_chromium
 from graphs import closing_graph
 from test_page import HOSTILE, hostile_graph
 
 from circuitlab.page import write_page
-
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright, of the dev extra, is not installed")
-CHROMIUM = find_chromium()
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: install one and run again")
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    with sync_api.sync_playwright() as playwright:
-        options = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*options, "--disable-gpu"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

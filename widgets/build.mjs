@@ -4,7 +4,7 @@ import { build } from "esbuild";
 
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
 
-await build({
+const common = {
   absWorkingDir: here("."),
   outdir: here("../circuitlab/static"),
   bundle: true,
@@ -13,6 +13,12 @@ await build({
   legalComments: "none",
   target: ["chrome109", "firefox115", "safari16"],
   logLevel: "warning",
-  entryPoints: { page: "src/page/main.ts" },
-  format: "iife",
-});
+};
+
+// The page: a script and a style sheet. Files named *.widget.css are text in either kind of bundle.
+const page = { entryPoints: { page: "src/page/main.ts" }, format: "iife" };
+
+// One ES module per widget, as anywidget loads them, its style sheet inside. Add new widgets here.
+const widgets = { entryPoints: { graph: "src/graph/widget.ts" }, format: "esm" };
+
+for (const kind of [page, widgets]) await build({ ...common, ...kind, loader: { ".widget.css": "text" } });

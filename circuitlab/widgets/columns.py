@@ -1,0 +1,187 @@
+"""A graph as the browser reads it: two byte strings of columns, and its texts as JSON.
+
+Nodes: float32, one column of `NODE_NUMBERS` after the other, each as long as the graph has nodes; what is missing is
+NaN. Edges: int32 sources, int32 targets, float32 weights, by target (as in `graph.links`); at most `MAX_EDGES`, those
+that carry most influence. `into` and `out_of` are Σ |weight| over all edges of the whole graph, so that shares are
+true where edges are left out. `enter` is the share of influence from which on a node is shown (see `pruning.cutoff`).
+
+`placed` gives the layout of what two thresholds show, as `layout.lay_out` makes it for figures, and for every other
+node a place in its own cell, where it stands until a new layout arrives.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from circuitlab.graph import KINDS, Graph
+from circuitlab.layout import Layout, clip_text, lay_out, show_token
+from circuitlab.pruning import ROUNDING, edge_influence, influence, logit_weights
+
+MAX_EDGES = 100_000
+LONGEST_TEXT = 400
+NODE_NUMBERS = (
+    "kind",
+    "layer",
+    "pos",
+    "feature",
+    "activation",
+    "pre_activation",
+    "probability",
+    "influence",
+    "enter",
+    "into",
+    "out_of",
+    "density",
+)
+FONT_SIZE = 12.0
+
+
+@dataclass(frozen=True)
+class Columns:
+    """`strings`: JSON of prompt, tokens, ids and names; `nodes` and `edges`: see the module's docstring."""
+
+    strings: str
+    nodes: bytes
+    edges: bytes
+
+
+def columns(graph: Graph, densities: Mapping[str, float | int] | None = None) -> Columns:
+    """The columns of a graph. `densities`: share of tokens on which a feature is active, by `L3/55` or node id."""
+    edge = _sent(graph)
+    target = graph.links.targets()[edge]
+    pieces = [
+        graph.links.source[edge].astype("<i4"),
+        target.astype("<i4"),
+        graph.links.weight[edge].astype("<f4"),
+    ]
+    strings = {
+        "prompt": _text(graph.prompt, 4000),
+        "tokens": [_text(token, 80) for token in graph.tokens],
+        "id": graph.nodes["id"].tolist(),
+        "name": [_text(name) for name in graph.names],
+        "n_edges": len(graph.links),
+        "n_layers": graph.n_layers,
+        "pruned": "pruned" in graph.metadata,
+    }
+    numbers = _node_numbers(graph, densities or {})
+    return Columns(
+        json.dumps(strings, ensure_ascii=False, separators=(",", ":")),
+        b"".join(numbers[name].astype("<f4").tobytes() for name in NODE_NUMBERS),
+        b"".join(piece.tobytes() for piece in pieces),
+    )
+
+
+def _text(text: str, limit: int = LONGEST_TEXT) -> str:
+    """Without control characters or lone surrogates, and no longer than a reader reads."""
+    return show_token(clip_text(str(text)[: 4 * limit], limit))
+
+
+def _sent(graph: Graph) -> Int[np.ndarray, " sent"]:
+    """Indices of the edges to send, by target."""
+    found = np.flatnonzero(graph.links.weight)
+    if len(found) > MAX_EDGES:
+        carried = edge_influence(graph)[found]
+        found = np.sort(found[np.argsort(-carried, kind="stable")[:MAX_EDGES]])
+    return found.astype(np.int64)
+
+
+def _node_numbers(graph: Graph, densities: Mapping[str, float | int]) -> dict[str, Float[np.ndarray, " node"]]:
+    nodes, links = graph.nodes, graph.links
+    size = np.abs(links.weight).astype(np.float64)
+    size[graph.kind_mask("constant")[links.source]] = 0.0
+    numbers = {
+        name: nodes[name].astype("Float64").to_numpy(dtype=np.float64, na_value=np.nan)
+        for name in ("layer", "pos", "feature", "activation", "pre_activation", "probability", "influence")
+    }
+    reach = influence(links, logit_weights(nodes), ~graph.kind_mask("constant"))
+    return {
+        **numbers,
+        "kind": np.array([KINDS.index(kind) for kind in nodes["kind"]], dtype=np.float64),
+        "enter": _enter(reach, graph.kind_mask("token", "logit", "constant")),
+        "into": links.row_sums(absolute=True),
+        "out_of": np.bincount(links.source, np.abs(links.weight), minlength=len(nodes)),
+        "density": _densities(graph, densities),
+    }
+
+
+def _densities(graph: Graph, densities: Mapping[str, float | int]) -> Float[np.ndarray, " node"]:
+    columns = graph.nodes[["id", "layer", "feature"]].astype(object).itertuples(index=False, name=None)
+    return np.array(
+        [densities.get(node_id, densities.get(f"L{layer}/{feature}", np.nan)) for node_id, layer, feature in columns],
+        dtype=np.float64,
+    ).reshape(len(graph.nodes))
+
+
+def _enter(reach: Float[np.ndarray, " node"], fixed: np.ndarray) -> Float[np.ndarray, " node"]:
+    """Of each node the share of influence held by what is more influential; 0 for those that always stay, and 2 for
+    nodes without influence, which never show."""
+    order = np.argsort(-reach, kind="stable")
+    falling = np.maximum(reach[order], 0.0)
+    held = np.cumsum(falling) / (falling.sum() or 1.0)
+    before = np.concatenate([[0.0], held[:-1]])
+    new_value = np.concatenate([[True], falling[1:] < falling[:-1] * (1 - ROUNDING)])
+    first = np.maximum.accumulate(np.where(new_value, np.arange(len(falling)), 0)) if len(falling) else order
+    enter = np.empty(len(reach))
+    enter[order] = np.where(falling > 0, before[first], 2.0)
+    enter[fixed] = 0.0
+    return enter
+
+
+@dataclass(frozen=True)
+class Placed:
+    """`numbers`: float32 columns x, y, wide, high, label_x, label_y of every node of the graph, in pixels;
+    `strings`: JSON of the extent, the columns, the ticks, the texts in boxes and the labels, by row."""
+
+    numbers: bytes
+    strings: str
+
+
+def placed(graph: Graph, shown: Graph, width: float | int, height: float | int) -> Placed:
+    """Lay out `shown`, a part of `graph`, in this width, and in this height if it fits."""
+    plan = lay_out(shown, width, FONT_SIZE, max_edges=1500)
+    if plan.height < height:
+        plan = lay_out(shown, width, FONT_SIZE, height=height, max_edges=1500)
+    place = np.full(len(graph.nodes), -1)
+    place[[graph.row(node_id) for node_id in shown.nodes["id"]]] = np.arange(len(shown.nodes))
+    here = place >= 0
+    numbers = np.full((6, len(graph.nodes)), np.nan)
+    arrays = (plan.x, plan.y, plan.wide, plan.high, plan.label_x, plan.label_y)
+    numbers[:, here] = np.stack(arrays)[:, place[here]]
+    numbers[:4, ~here] = _in_cells(graph, plan, ~here)
+    rows = np.flatnonzero(here)
+    strings = {
+        "width": plan.width,
+        "height": plan.height,
+        "em": plan.font_size,
+        "rotation": plan.token_rotation,
+        "columns": [[column.pos, round(column.left, 2), round(column.right, 2)] for column in plan.columns],
+        "ticks": [[tick.layer, round(tick.y, 2), tick.text] for tick in plan.ticks],
+        "text": {int(row): plan.text[place[row]] for row in rows if plan.text[place[row]]},
+        "label": {int(row): plan.label[place[row]] for row in rows if plan.label[place[row]]},
+    }
+    return Placed(numbers.astype("<f4").tobytes(), json.dumps(strings, ensure_ascii=False, separators=(",", ":")))
+
+
+def _in_cells(graph: Graph, plan: Layout, hidden: np.ndarray) -> Float[np.ndarray, "4 hidden"]:
+    """x, y, width and height for nodes that the layout leaves out: spread over the cell of their layer and token."""
+    pos = graph.nodes["pos"].fillna(0).to_numpy(np.int64)[hidden]
+    layer = graph.nodes["layer"].fillna(0).to_numpy(np.float64)[hidden]
+    ticks = sorted((tick.layer, tick.y) for tick in plan.ticks) or [(0, plan.height / 2)]
+    y = np.interp(layer, [at for at, _ in ticks], [at for _, at in ticks])
+    left = np.array([column.left for column in plan.columns])[pos]
+    right = np.array([column.right for column in plan.columns])[pos]
+    turn = (np.arange(len(pos)) * 0.6180339887) % 1.0
+    x = left + (right - left) * (0.12 + 0.76 * turn)
+    size = np.full(len(pos), 0.5 * plan.font_size)
+    return np.stack([x, y + 1.6 * plan.font_size * (((turn * 7) % 1.0) - 0.5), size, size])
+
+
+def extent(width: Any, height: Any) -> tuple[float, float]:
+    """The drawing area that the browser reports, within reason."""
+    return float(np.clip(width, 320, 4000)), float(np.clip(height, 200, 4000))

@@ -1,0 +1,169 @@
+"""What linked widgets share about one graph: what is clicked, pinned, grouped, labelled, hidden, intervened on.
+
+    session = cl.Session(graph)
+    cl.AttributionGraph(graph, session=session)      # clicks in it …
+    session.clicked, session.pinned                  # … are state here, can be set, observed and undone
+
+A value that does not fit the graph (an unknown node, a group of nothing, a threshold of 7) is refused with a
+ValueError that names it. `undo` and `redo` go through everything that is arranged; a click is no arrangement.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+import traitlets
+
+from circuitlab.graph import Graph
+from circuitlab.view import View
+from circuitlab.widgets.base import refuse_unknown
+
+ARRANGED = (
+    "pinned",
+    "supernodes",
+    "labels",
+    "positions",
+    "node_threshold",
+    "edge_threshold",
+    "density_threshold",
+    "link_mode",
+)
+"""The traits that make a View, but for the click, in the order in which they are applied."""
+
+STATE = (*ARRANGED, "clicked")
+SAME_STEP = 0.8
+"""Seconds within which further changes of the same one trait belong to one step: a slider being dragged."""
+
+
+class ViewTraits(traitlets.HasTraits):
+    """The traits of a `View`, checked against `self._checked_graph` when they are set."""
+
+    clicked = traitlets.Unicode(None, allow_none=True, help="id of the node that was clicked").tag(sync=True)
+    pinned = traitlets.List(traitlets.Unicode(), help="ids of pinned nodes").tag(sync=True)
+    supernodes = traitlets.Dict(help="name → ids of its nodes").tag(sync=True)
+    labels = traitlets.Dict(help="node id → label").tag(sync=True)
+    positions = traitlets.Dict(help="node id or supernode → (x, y) in the subgraph").tag(sync=True)
+    node_threshold = traitlets.Float(0.8, help="share of influence that shown nodes carry").tag(sync=True)
+    edge_threshold = traitlets.Float(0.98, help="share of influence that shown edges carry").tag(sync=True)
+    density_threshold = traitlets.Float(1.0, help="densest features shown, as a share of tokens").tag(sync=True)
+    link_mode = traitlets.Unicode("both", help="inputs, outputs, either or both").tag(sync=True)
+
+    _checked_graph: Graph | None = None
+
+    @property
+    def view(self) -> View:
+        """The state as a frozen `View`, without positions of what is no longer there."""
+        state = {name: getattr(self, name) for name in STATE}
+        ids = set() if self._checked_graph is None else set(self._checked_graph.nodes["id"])
+        known = {key: at for key, at in self.positions.items() if key in ids or key in self.supernodes}
+        return View(**{**state, "positions": known})
+
+    @traitlets.validate(*STATE)
+    def _fits_the_graph(self, proposal: Any) -> Any:
+        name, value = proposal["trait"].name, _plain(proposal["trait"].name, proposal["value"])
+        if self._checked_graph is not None:
+            beside = {"supernodes": self.supernodes} if name == "positions" else {}
+            View(**{**beside, name: value}).check(self._checked_graph)
+        return value
+
+
+class Session(ViewTraits):
+    """The shared state of one graph's widgets. Keyword arguments are its traits."""
+
+    interventions = traitlets.Dict(help="node id or supernode → factor times its own value")
+
+    def __init__(self, graph: Graph, **traits: Any) -> None:
+        refuse_unknown("Session", traits, (*STATE, "interventions"))
+        self._checked_graph = graph
+        self._past: list[dict[str, Any]] = []
+        self._future: list[dict[str, Any]] = []
+        self._last_change: tuple[frozenset[str], float] = (frozenset(), -math.inf)
+        super().__init__(**{**opening_state(graph), **traits})
+        self._present = self._arranged()
+        self.observe(self._record, list(ARRANGED))
+
+    @property
+    def graph(self) -> Graph:
+        """The graph with the view applied: labels and groups in its nodes, the rest in its metadata."""
+        assert self._checked_graph is not None
+        return self.view.applied_to(self._checked_graph)
+
+    @property
+    def can_undo(self) -> bool:
+        return bool(self._past)
+
+    @property
+    def can_redo(self) -> bool:
+        return bool(self._future)
+
+    def update(self, **state: Any) -> None:
+        """Set several traits as one step that `undo` takes back together."""
+        refuse_unknown("update", state, (*STATE, "interventions"))
+        changed = {name: value for name, value in state.items() if getattr(self, name) != _plain(name, value)}
+        with self.hold_trait_notifications():
+            for name, value in changed.items():
+                setattr(self, name, value)
+
+    def undo(self) -> None:
+        """Take back the last change, whether it came from Python or from the browser."""
+        if self._past:
+            self._go_to(self._past.pop(), self._future)
+
+    def redo(self) -> None:
+        """Bring back what `undo` took away."""
+        if self._future:
+            self._go_to(self._future.pop(), self._past)
+
+    def _go_to(self, state: dict[str, Any], other: list[dict[str, Any]]) -> None:
+        other.append(self._present)
+        self._present = state
+        self._last_change = (frozenset(), -math.inf)
+        self.update(**state)
+
+    def _arranged(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in ARRANGED}
+
+    def _record(self, _change: Any) -> None:
+        """One step per change. A step back to the previous state, as the browser's own undo makes it, is an undo."""
+        new = self._arranged()
+        if new == self._present:
+            return
+        names = frozenset(name for name in ARRANGED if new[name] != self._present[name])
+        now = time.monotonic()
+        same_step = len(names) == 1 and names == self._last_change[0] and now - self._last_change[1] < SAME_STEP
+        if self._past and new == self._past[-1]:
+            self._future.append(self._present)
+            self._past.pop()
+        elif self._future and new == self._future[-1]:
+            self._past.append(self._present)
+            self._future.pop()
+        else:
+            if not same_step or not next(iter(names)).endswith("threshold"):
+                self._past.append(self._present)
+            self._future.clear()
+        self._last_change = (names, now)
+        self._present = new
+
+
+def opening_state(graph: Graph) -> dict[str, Any]:
+    """What the graph's file says of its view; a graph that was pruned before is shown whole."""
+    view = View.of(graph)
+    state = {name: _plain(name, getattr(view, name)) for name in STATE}
+    if "pruned" in graph.metadata:
+        state |= {"node_threshold": 1.0, "edge_threshold": 1.0}
+    return state
+
+
+def _plain(name: str, value: Any) -> Any:
+    """A trait's value in the types that travel as JSON."""
+    if name == "pinned":
+        return list(value)
+    if name == "supernodes":
+        return {key: list(ids) for key, ids in dict(value).items()}
+    if name == "positions":
+        return {key: [float(x), float(y)] for key, (x, y) in dict(value).items()}
+    if name == "labels":
+        return dict(value)
+    return value

@@ -1,0 +1,182 @@
+"""The widget's Python side: state that fits the graph, undo, columns that say what the tables say."""
+
+import json
+
+import numpy as np
+import pytest
+from graphs import closing_graph
+
+import circuitlab as cl
+from circuitlab.graph import KINDS
+from circuitlab.layout import THEMES
+from circuitlab.widgets import columns as sent
+from circuitlab.widgets.base import STATIC
+
+
+@pytest.fixture
+def graph():
+    return closing_graph(n_layers=4, n_pos=4, n_features=3)
+
+
+@pytest.fixture
+def ids(graph):
+    return graph.nodes.loc[graph.kind_mask("feature"), "id"].tolist()
+
+
+def column(widget, name):
+    numbers = np.frombuffer(widget._nodes, "<f4").reshape(len(sent.NODE_NUMBERS), -1)
+    return numbers[sent.NODE_NUMBERS.index(name)]
+
+
+def test_columns_are_the_tables(graph):
+    widget = cl.AttributionGraph(graph)
+    strings = json.loads(widget._strings)
+    assert strings["id"] == graph.nodes["id"].tolist()
+    assert strings["name"] == list(graph.names)
+    assert [KINDS[int(code)] for code in column(widget, "kind")] == graph.nodes["kind"].tolist()
+    np.testing.assert_allclose(column(widget, "into"), graph.links.row_sums(absolute=True), rtol=1e-6)
+    source, target, _ = np.frombuffer(widget._edges, "<i4").reshape(3, -1)
+    weight = np.frombuffer(widget._edges, "<f4").reshape(3, -1)[2]
+    assert (source == graph.links.source).all()
+    assert (target == graph.links.targets()).all()
+    np.testing.assert_allclose(weight, graph.links.weight, rtol=1e-6)
+
+
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.8, 0.95])
+def test_enter_says_which_nodes_a_threshold_keeps(graph, share):
+    from circuitlab.pruning import cutoff, influence, logit_weights
+
+    enter = column(cl.AttributionGraph(graph), "enter")
+    reach = influence(graph.links, logit_weights(graph.nodes), ~graph.kind_mask("constant"))
+    kept = (reach >= cutoff(reach, share)) | graph.kind_mask("token", "logit", "constant")
+    assert ((enter == 0) | (enter < share)).tolist() == kept.tolist()
+
+
+def test_only_the_strongest_edges_are_sent(graph, monkeypatch):
+    monkeypatch.setattr(sent, "MAX_EDGES", 20)
+    widget = cl.AttributionGraph(graph)
+    assert len(widget._edges) == 12 * 20
+    assert json.loads(widget._strings)["n_edges"] == len(graph.links)
+
+
+def test_what_is_done_is_state_and_goes_into_the_graph(graph, ids):
+    view = graph.view(pinned=ids[:2])
+    view.supernodes = {"capital": ids[2:4]}
+    view.labels = {ids[0]: "Texas"}
+    view.clicked = ids[1]
+    assert view.session.view == view.view
+    assert view.graph.node(ids[0])["label"] == "Texas"
+    assert view.graph.node(ids[2])["supernode"] == "capital"
+    assert cl.AttributionGraph(view.graph).view == view.view
+    assert graph.view() is view
+
+
+def test_it_survives_the_graph_file(graph, ids, tmp_path):
+    view = graph.view(pinned=ids[:1], supernodes={"capital": ids[1:3]}, labels={ids[0]: "Texas"}, node_threshold=0.7)
+    opened = cl.Graph.open(view.graph.save(tmp_path / "a.json")).view()
+    assert (opened.pinned, opened.supernodes, opened.node_threshold) == (view.pinned, view.supernodes, 0.7)
+    assert opened.labels[ids[0]] == "Texas"
+
+
+def test_linked_widgets_share_a_session(graph, ids):
+    session = cl.Session(graph)
+    one, other = cl.AttributionGraph(graph, session=session), cl.AttributionGraph(graph, session=session)
+    one.clicked = ids[0]
+    assert (session.clicked, other.clicked) == (ids[0], ids[0])
+    session.link_mode = "inputs"
+    assert one.link_mode == "inputs"
+    one.close()
+    session.clicked = ids[1]
+    assert (one.clicked, other.clicked) == (ids[0], ids[1])
+
+
+def test_changes_are_undone_and_redone(graph, ids):
+    view = graph.view()
+    view.pinned = ids[:1]
+    view.set_options(pinned=ids[:2], labels={ids[0]: "Texas"})
+    view.undo()
+    assert (view.pinned, view.labels) == (ids[:1], {})
+    view.undo()
+    assert view.pinned == []
+    view.redo()
+    view.redo()
+    assert (view.pinned, view.labels) == (ids[:2], {ids[0]: "Texas"})
+    view.redo()
+    assert view.pinned == ids[:2]
+
+
+def test_a_step_back_in_the_browser_is_an_undo_here(graph, ids):
+    view = graph.view()
+    view.pinned = ids[:1]
+    view.pinned = []
+    assert (view.session.can_undo, view.session.can_redo) == (False, True)
+
+
+def test_dragging_a_threshold_is_one_step(graph):
+    view = graph.view()
+    for share in (0.79, 0.78, 0.77):
+        view.node_threshold = share
+    view.undo()
+    assert view.node_threshold == 0.8
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        ({"pinned": ["0_0_9"]}, "no node '0_0_9'.*nearest"),
+        ({"clicked": "nobody"}, "nobody"),
+        ({"supernodes": {"empty": []}}, "'empty'"),
+        ({"node_threshold": 7.0}, "node_threshold=7.0"),
+        ({"edge_threshold": -0.1}, "edge_threshold=-0.1"),
+        ({"link_mode": "boht"}, "'boht'"),
+        ({"positions": {"nowhere": (0.5, 0.5)}}, "nowhere"),
+    ],
+)
+def test_nonsense_is_refused_by_name(graph, state, said):
+    for owner in (graph.view(), cl.Session(graph)):
+        ((name, value),) = state.items()
+        before = getattr(owner, name)
+        with pytest.raises(ValueError, match=said):
+            setattr(owner, name, value)
+        assert getattr(owner, name) == before
+
+
+def test_unknown_arguments_are_refused_with_the_nearest(graph):
+    for make in (cl.AttributionGraph, cl.Session):
+        with pytest.raises(TypeError, match="did you mean pinned"):
+            make(graph, pined=[])
+    with pytest.raises(TypeError, match="did you mean node_threshold"):
+        graph.view(node_treshold=0.5)
+
+
+def test_requests_are_answered_under_their_id(graph, monkeypatch):
+    view, sent_back = graph.view(), []
+    monkeypatch.setattr(view, "send", lambda content, buffers=None: sent_back.append((content, buffers)))
+    view._answer(view, {"id": "7", "kind": "export", "format": "svg"}, [])
+    view._answer(view, {"id": "8", "kind": "export", "format": "gif"}, [])
+    view._answer(view, {"id": "9", "kind": "dance"}, [])
+    (svg, data), (gif, _), (dance, _) = sent_back
+    assert svg == {"id": "7", "answer": {"name": "graph.svg", "type": "image/svg+xml"}}
+    assert data[0].startswith(b"<?xml")
+    assert gif["id"] == "8"
+    assert "expected one of svg" in gif["error"]
+    assert "'dance'" in dance["error"]
+
+
+def test_a_cell_shows_the_widget_with_a_picture_to_fall_back_on(graph):
+    data, _ = graph._repr_mimebundle_()
+    assert data["application/vnd.jupyter.widget-view+json"]["model_id"] == graph.view().model_id
+    assert data["image/svg+xml"].lstrip().startswith("<?xml")
+    assert data["text/plain"] == repr(graph)
+
+
+def test_the_browsers_colours_are_the_figures():
+    themes = json.loads((STATIC.parents[1] / "widgets/src/shared/themes.json").read_text("utf-8"))
+    for name, theme in THEMES.items():
+        assert themes[name] == {field: getattr(theme, field) for field in themes[name]}
+        assert len(themes[name]) == len(theme.__dataclass_fields__) - 1
+
+
+@pytest.mark.parametrize("bundle", sorted(path.name for path in STATIC.glob("*.js")))
+def test_bundles_stay_small(bundle):
+    assert (STATIC / bundle).stat().st_size < 150_000

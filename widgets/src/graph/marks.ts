@@ -1,0 +1,108 @@
+// Nodes, bands and layer names as SVG, by kind, as circuitlab/page/svg.py draws them.
+
+import { svg } from "../shared/svg";
+import type { GraphModel } from "./model";
+import type { Place } from "./place";
+
+const LABEL_SIZE = 0.92;
+
+/** A node: its mark, the text in its box or the label beside it. */
+export function nodeMark(model: GraphModel, place: Place, row: number, name: string | null): SVGGElement {
+  const kind = model.kindOf(row);
+  const group = svg("g", { class: `node ${kind}`, "data-row": row }, shapeOf(model, place, row));
+  const chance = model.number("probability", row) ?? 0;
+  if (kind === "logit" && chance > 0) {
+    const tint = shapeOf(model, place, row);
+    tint.setAttribute("class", "tint");
+    tint.setAttribute("fill-opacity", String(Math.min(1, Math.sqrt(chance))));
+    group.append(tint);
+  }
+  const lines = (place.text[row] ?? "").split("\n").filter(Boolean);
+  const [x, y] = [place.x[row]!, place.y[row]!];
+  lines.forEach((line, i) => {
+    const at = y + (i - (lines.length - 1) / 2) * 1.15 * place.em;
+    const text = svg("text", { x, y: at, class: i ? "boxed second" : "boxed" }, line);
+    if (kind === "token" && place.rotation)
+      text.setAttribute("transform", `rotate(${-place.rotation} ${x} ${at})`);
+    group.append(text);
+  });
+  const label = labelOf(place, row, name);
+  if (label) group.append(label);
+  return group;
+}
+
+function shapeOf(model: GraphModel, place: Place, row: number): SVGElement {
+  const [x, y, wide, high] = [place.x[row]!, place.y[row]!, place.wide[row]!, place.high[row]!];
+  const kind = model.kindOf(row);
+  if (kind === "feature") return svg("circle", { class: "mark", cx: x, cy: y, r: wide / 2 });
+  if (kind === "error") {
+    const half = wide / 2;
+    const d = `M${x} ${y - half}L${x + half} ${y}L${x} ${y + half}L${x - half} ${y}Z`;
+    return svg("path", { class: "mark", d });
+  }
+  const round = kind === "constant" ? 0 : 0.3 * place.em;
+  return svg("rect", {
+    class: "mark",
+    x: x - wide / 2,
+    y: y - high / 2,
+    width: wide,
+    height: high,
+    rx: round,
+  });
+}
+
+/** The label that the layout made room for, or the user's own in its place. */
+function labelOf(place: Place, row: number, name: string | null): SVGTextElement | null {
+  const laid = place.label[row];
+  if (!laid && name === null) return null;
+  const text = name === null ? (laid ?? "") : clip(name, laid ? Math.max(laid.length, 14) : 18);
+  if (!text) return null;
+  const [x, y] = [place.x[row]!, place.y[row]!];
+  if (!laid) return svg("text", { class: "label", x: x + place.wide[row]! / 2 + 0.25 * place.em, y }, text);
+  const start = place.labelX[row]!;
+  const size = LABEL_SIZE * place.em;
+  const left = start < x - place.wide[row]!;
+  const made = svg("text", { class: "label", y: place.labelY[row]!, "font-size": size }, text);
+  const over = Math.abs(place.labelY[row]! - y) > 0.3 * place.em;
+  if (over) {
+    made.setAttribute("x", String(x));
+    made.setAttribute("text-anchor", "middle");
+  } else if (left) {
+    made.setAttribute("x", String(x - place.wide[row]! / 2 - 0.25 * place.em));
+    made.setAttribute("text-anchor", "end");
+  } else made.setAttribute("x", String(start));
+  return made;
+}
+
+/** Columns, layer rules and names, under everything else. */
+export function ground(place: Place): SVGGElement {
+  const group = svg("g", { class: "ground" });
+  const top = Math.min(...place.ticks.map(([, y]) => y), place.height / 2) - 1.4 * place.em;
+  const [first, last] = [place.columns[0], place.columns.at(-1)];
+  for (const [, left, right] of place.columns.filter((_, at) => at % 2 === 0))
+    group.append(
+      svg("rect", { class: "band", x: left, y: top, width: right - left, height: place.height - top, rx: 3 }),
+    );
+  for (const [, y, text] of place.ticks) {
+    if (first && last) group.append(svg("path", { class: "rule", d: `M${first[1]} ${y}H${last[2]}` }));
+    if (text) group.append(svg("text", { class: "tick", x: 0.3 * place.em, y }, text));
+  }
+  return group;
+}
+
+/** A ring around a node. */
+export function ring(model: GraphModel, place: Place, row: number, name: string, gap = 3.5): SVGElement {
+  const [x, y] = [place.x[row]!, place.y[row]!];
+  const [wide, high] = [place.wide[row]! / 2 + gap, place.high[row]! / 2 + gap];
+  const round = model.kindOf(row) === "feature" ? wide : 0.5 * place.em;
+  return svg("rect", { class: name, x: x - wide, y: y - high, width: 2 * wide, height: 2 * high, rx: round });
+}
+
+export function clip(text: string, limit: number): string {
+  return [...text].length <= limit
+    ? text
+    : `${[...text]
+        .slice(0, limit - 1)
+        .join("")
+        .trimEnd()}…`;
+}
