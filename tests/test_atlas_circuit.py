@@ -34,7 +34,7 @@ def test_dallas_was_never_seen_in_a_two_hop_sentence():
 def test_the_graph_runs_city_to_state_to_capital(graph):
     routes = graph.routes(5).set_index("text")
     through_texas = routes[(routes.word == "Dal·las") & routes.label.str.startswith("Texas")]
-    through_capital = routes[(routes.word == "capital") & (routes.label == "capital")]
+    through_capital = routes[(routes.word == "capital") & routes.label.isin(["capital", "say a capital"])]
     assert through_texas.share.sum() > 0.25
     assert through_capital.share.sum() > 0.2
     texas = graph.nodes[graph.nodes.label.fillna("").str.startswith("Texas")]
@@ -88,10 +88,10 @@ def test_the_state_is_in_the_features_at_the_city_and_the_answer_in_those_at_the
             right[name].append(ablated_answer(atlas, tokens, features) == capital)
     share = {name: np.mean(answers) for name, answers in right.items()}
     assert share["nothing"] > 0.95
-    assert share["as many others"] > 0.9
-    assert share["state features"] < 0.7
-    assert share["all at the city"] < 0.2
-    assert share["all at the end"] < 0.3
+    assert share["as many others"] > 0.95
+    assert share["state features"] < share["as many others"] - 0.15
+    assert share["all at the city"] < 0.1
+    assert share["all at the end"] < 0.1
 
 
 def test_the_replacement_model_agrees_and_is_sparse(atlas):
