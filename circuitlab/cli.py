@@ -250,6 +250,43 @@ def train(
         click.echo(f"{result.metrics}\nwritten to {folder}")
 
 
+# ---- validate ----
+
+
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@model_options
+@click.option("--features", "n_features", type=click.IntRange(1), default=30, show_default=True, help="To ablate.")
+@click.option("--live", is_flag=True, help="Let attention patterns and norms answer too.")
+@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="A figure: .pdf, .svg or .png.")
+@as_json
+@reports_errors
+def validate(
+    file: Path, model: str, transcoder: str | None, device: str | None, dtype: str | None, n_features: int, live: bool,
+    output: Path | None, json_out: bool,
+) -> None:  # fmt: skip
+    """Test what a saved graph (FILE, .json or .zip) says against its model, by ablating its features."""
+    from circuitlab.graph import Graph
+
+    if output is not None and output.suffix.lower() not in (".pdf", ".svg", ".png"):
+        raise ValueError(f"{output}: a figure ends in .pdf, .svg or .png")
+    graph = Graph.open(file)
+    loaded = _load(model, transcoder, device, dtype)
+    report = graph.validate(loaded, n_features=n_features, freeze_attention=not live, freeze_norms=not live)
+    if output is not None:
+        report.savefig(output)
+    numbers = dict(zip(report.summary()["what"], report.summary()["value"], strict=True))
+    if json_out:
+        tables = {"features": report.features, "edges": report.edges, "distances": report.distances}
+        records = {name: _records(table, list(table.columns)) for name, table in tables.items()}
+        click.echo(json.dumps({"prompt": graph.prompt, "summary": numbers, **records}, ensure_ascii=False, indent=1))
+        return
+    click.echo(f"{graph.prompt}\n" + "\n".join(f"  {what:<42}{value:.3f}" for what, value in numbers.items()))
+    click.echo("\nby layer distance\n" + report.distances.to_string(index=False, float_format="{:.3f}".format))
+    if output is not None:
+        click.echo(f"written {output}")
+
+
 # ---- info ----
 
 PACKAGES = (

@@ -32,6 +32,8 @@ from circuitlab.links import Links
 
 if TYPE_CHECKING:
     from circuitlab.pruning import Scores
+    from circuitlab.replacement import ReplacementModel
+    from circuitlab.validation import Validation
     from circuitlab.view import View
     from circuitlab.widgets import AttributionGraph
 
@@ -210,6 +212,12 @@ class Graph:
         from circuitlab.pruning import scores
 
         return scores(self)
+
+    def validate(self, model: ReplacementModel, **options: Any) -> Validation:
+        """Ablate the most influential features and compare with what the graph says; see `circuitlab.validation`."""
+        from circuitlab.validation import validate
+
+        return validate(self, model, **options)
 
     def paths(
         self, n: int = 10, target: str | None = None, sources: tuple[str, ...] | list[str] = ("token",)

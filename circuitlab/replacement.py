@@ -68,6 +68,18 @@ class ReplacementModel:
 
         return intervene(self, prompt, interventions, **options)
 
+    def swap(self, prompt: Any, out: Any, into: Any, from_prompt: Any, **options: Any) -> Any:
+        """One concept's features off, another's on as in a second prompt: see `circuitlab.interventions.swap`."""
+        from circuitlab.interventions import swap
+
+        return swap(self, prompt, out, into, from_prompt, **options)
+
+    def sweep(self, prompt: Any, names: Any, **options: Any) -> Any:
+        """One intervention at many strengths, end layers or features: see `circuitlab.interventions.sweep`."""
+        from circuitlab.interventions import sweep
+
+        return sweep(self, prompt, names, **options)
+
     def top_tokens(self, prompt: str | Sequence[int] | Tensor, n: int = 10) -> pd.DataFrame:
         """The model's n most likely next tokens: `token_id`, `token`, `probability`, and `replacement`.
 

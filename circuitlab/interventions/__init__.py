@@ -12,6 +12,8 @@ https://transformer-circuits.pub/2025/attribution-graphs/methods.html
 
 from circuitlab.interventions.result import InterventionRun
 from circuitlab.interventions.run import experiment, intervene
+from circuitlab.interventions.swap import swap
+from circuitlab.interventions.sweep import sweep
 from circuitlab.interventions.values import Added, Onward, Value
 
-__all__ = ["Added", "InterventionRun", "Onward", "Value", "experiment", "intervene"]
+__all__ = ["Added", "InterventionRun", "Onward", "Value", "experiment", "intervene", "swap", "sweep"]

@@ -70,11 +70,12 @@ class Baselines:
     """The last prompts of one model, forgotten when a weight of model or transcoder was changed in place."""
 
     kept: OrderedDict[tuple, Baseline] = field(default_factory=OrderedDict)
+    weights: list[Tensor] = field(default_factory=list)
 
     def of(self, model: Model, transcoder: Transcoder, prompt: str | Sequence[int] | Tensor, mask_bos: bool = True):
         """The baseline of a prompt, text or token ids."""
         tokens = model.to_tokens(prompt)
-        key = (tuple(tokens.tolist()), mask_bos, weights_version(model, transcoder))
+        key = (tuple(tokens.tolist()), mask_bos, self._weights_version(model, transcoder))
         if key not in self.kept:
             with torch.no_grad():
                 local = local_replacement(model, transcoder, tokens, mask_bos)
@@ -84,10 +85,8 @@ class Baselines:
         self.kept.move_to_end(key)
         return self.kept[key]
 
-
-def weights_version(model: Model, transcoder: Transcoder) -> tuple[int, int]:
-    """Grows with every change of a weight in place."""
-    return (
-        sum(parameter._version for parameter in model.bridge.parameters()),
-        sum(parameter._version for parameter in transcoder.parameters()),
-    )
+    def _weights_version(self, model: Model, transcoder: Transcoder) -> int:
+        """Grows with every change of a weight in place. The weights are listed once: that takes longer than a pass."""
+        if not self.weights:
+            self.weights += [*model.bridge.parameters(), *transcoder.parameters()]
+        return sum(weight._version for weight in self.weights)

@@ -18,6 +18,7 @@ from circuitlab.interventions.generation import GREEDY, Sampling, generate
 
 if TYPE_CHECKING:
     from circuitlab.graph import Graph
+    from circuitlab.interventions.controls import Verdict
     from circuitlab.interventions.run import Experiment
 
 
@@ -155,7 +156,7 @@ class InterventionRun:
     def _text(self, tokens: Sequence[int]) -> str:
         return "".join(self.experiment.replacement.model.token_strings(tokens))
 
-    # ---- against the graph ----
+    # ---- against the graph, against chance ----
 
     def compare(self, graph: Graph | None = None) -> pd.DataFrame:
         """What the graph foretold next to what happened, per node; see `circuitlab.interventions.compare`."""
@@ -163,9 +164,51 @@ class InterventionRun:
 
         return compare(self, graph)
 
-    def plot(self, n: int = 8, ax: Any = None, title: str | None = None) -> Any:
-        """Draw tokens before and after, and what is left of each group; matplotlib axes."""
+    def verdict(self, n_controls: int = 20, seed: int = 0) -> Verdict:
+        """How far the effect stands out from chance; see `circuitlab.interventions.controls`."""
+        from circuitlab.interventions.controls import verdict
+
+        return verdict(self, n_controls, seed)
+
+    def plot(self, n: int = 8, n_groups: int = 8, ax: Any = None, title: str | None = None, **options: Any) -> Any:
+        """Draw tokens before and after, and what is left of each group: what was set and `n_groups` more.
+
+        The others are those whose activation changed most; edges between groups are the graph's, added up, where the
+        run has a graph. Options go to `circuitlab.figures.plot_intervention`; returns matplotlib axes.
+        """
         from circuitlab.figures import plot_intervention  # pyright: ignore[reportAttributeAccessIssue]
 
-        edges = None if self.experiment.graph is None else self.experiment.graph.edges
-        return plot_intervention(self.top_tokens(n), self.remaining(), edges, ax=ax, title=title)
+        groups = {name: list(ids) for name, ids in self.edits.names.items()}
+        claimed = {node for ids in groups.values() for node in ids}
+        others = {name: [i for i in ids if i not in claimed] for name, ids in self._groups().items()}
+        others = {name: ids for name, ids in others.items() if ids and name not in groups}
+        left_over = self.remaining(others)
+        change = np.abs(left_over["after"].to_numpy(float) - left_over["before"].to_numpy(float))
+        for row in np.argsort(-change, kind="stable")[:n_groups].tolist():
+            name = str(left_over.index[row])
+            groups[name] = others[name]
+        left = self.remaining(groups).reset_index()
+        left["factor"] = [self._factor(str(name)) for name in left["name"]]
+        tokens = self.top_tokens(n)
+        return plot_intervention(tokens, left, self._edges_between(groups), ax=ax, title=title, **options)
+
+    def _factor(self, name: str) -> float:
+        """What a group was multiplied by; NaN where it was left alone."""
+        if name not in self.edits.names:
+            return np.nan
+        part = self.features.reindex(list(self.edits.names[name]))
+        before, after = part[["before", "after"]].to_numpy(float).sum(0).tolist()
+        return after / before if before else np.nan
+
+    def _edges_between(self, groups: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+        """`source`, `target`, `weight`: the graph's edges between groups, added up."""
+        if self.experiment.graph is None:
+            return pd.DataFrame({"source": [], "target": [], "weight": []})
+        owner = {node: name for name, ids in groups.items() for node in ids}
+        summed: dict[tuple[str, str], float] = {}
+        for source, target, weight in self.experiment.graph.edges.itertuples(index=False, name=None):
+            ends = owner.get(source), owner.get(target)
+            if ends[0] is not None and ends[1] is not None and ends[0] != ends[1]:
+                summed[ends[0], ends[1]] = summed.get((ends[0], ends[1]), 0.0) + float(weight)
+        rows = [(source, target, weight) for (source, target), weight in summed.items()]
+        return pd.DataFrame(rows, columns=["source", "target", "weight"])

@@ -19,6 +19,7 @@ from circuitlab.interventions.edits import Edits
 from circuitlab.interventions.forward import Outcome, forward
 from circuitlab.interventions.generation import Sampling, generate_perturbed
 from circuitlab.interventions.modes import Mode, resolve_mode
+from circuitlab.interventions.paths import along_path
 from circuitlab.interventions.request import Request, resolve
 from circuitlab.interventions.result import InterventionRun
 from circuitlab.interventions.values import Positions
@@ -98,6 +99,7 @@ def intervene(
     freeze_attention: bool = True,
     freeze_norms: bool = True,
     supernodes: Mapping[str, Sequence[str]] | None = None,
+    along: Sequence[str] | None = None,
     n_tokens: int = 0,
     temperature: float | int = 0.0,
     seed: int = 0,
@@ -106,22 +108,25 @@ def intervene(
 
     `interventions` maps names to amounts: a supernode, label ("Texas"), feature ("L3/55"), node id, error or token id,
     to a steering factor M, `Value(v)` or `Added(d)`; see request.py for names and `positions`, modes.py for `mode`,
-    `end_layer` and what is frozen. A list of prompts (texts, or lists of ids) gives a list of runs. `n_tokens`
-    continues the text under the intervention: the likeliest tokens, or sampled from `seed` at a `temperature` above 0;
-    what is frozen is frozen, at generated tokens, at what the unperturbed model has on the same text.
+    `end_layer` and what is frozen; `along` lets it act along one edge or path only, see paths.py. A list of prompts
+    (texts, or lists of ids) gives a list of runs. `n_tokens` continues the text under the intervention: the likeliest
+    tokens, or sampled from `seed` at a `temperature` above 0; what is frozen is frozen, at generated tokens, at what
+    the unperturbed model has on the same text.
 
     Raises ValueError for names, positions, modes and amounts that make no sense or overflow, saying which and why.
     """
     if is_batch(prompt):
         options = {
             "graph": graph, "positions": positions, "mode": mode, "end_layer": end_layer, "supernodes": supernodes,
-            "freeze_attention": freeze_attention, "freeze_norms": freeze_norms, "n_tokens": n_tokens,
+            "along": along, "freeze_attention": freeze_attention, "freeze_norms": freeze_norms, "n_tokens": n_tokens,
             "temperature": temperature, "seed": seed,
         }  # fmt: skip
         return [cast(InterventionRun, intervene(replacement, one, interventions, **options)) for one in prompt]
     assert not is_batch(prompt)
     setting = experiment(replacement, prompt, mode, end_layer, freeze_attention, freeze_norms, graph, supernodes)
     edits = setting.resolve(interventions, positions)
+    if along is not None:
+        setting, edits = along_path(setting, edits, along)
     return setting.run(edits, n_tokens, Sampling(temperature, seed))
 
 

@@ -1,0 +1,163 @@
+"""Controls: the same intervention on random active features matched in size, and the effect as the dose grows.
+
+The size of a change is what it writes, |Δa_s| · ‖W_dec,s‖ (all of the decoder's layers). A control replaces every
+intervened feature by a random active one of the same position (and layer, where there are enough) and changes it in the
+same direction, by as much as writes equally much. The effect is KL(before ‖ after) of the next token, in nats:
+
+    stands_out = effect / median of the controls' effects        p = (1 + #{controls ≥ effect}) / (1 + #controls)
+
+The dose curve moves the intervened features by t · Δa, t from 0 to 1.5.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float
+
+from circuitlab.interventions.edits import Edits, FeatureEdit
+from circuitlab.interventions.forward import Outcome
+
+if TYPE_CHECKING:
+    from circuitlab.interventions.result import InterventionRun
+
+DOSES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
+SAME_LAYER = 4
+"""Fewer candidates than this in the layer, and other layers of the position are drawn from too."""
+
+
+@dataclass(frozen=True, eq=False)
+class Verdict:
+    """How far an intervention's effect stands out from controls; `controls` and `dose` are the tables behind it.
+
+    `effect` in nats, `p` the share of controls (the intervention counted in) with at least that effect; `top_changed`
+    and `controls_changed`: whether the likeliest token changed, and in what share of the controls.
+    """
+
+    effect: float
+    p: float
+    stands_out: float
+    top_changed: bool
+    controls_changed: float
+    controls: pd.DataFrame
+    dose: pd.DataFrame
+
+    def __repr__(self) -> str:
+        times = f"{self.stands_out:.3g} times" if np.isfinite(self.stands_out) else "infinitely"
+        said = "stands out" if self.p <= 0.05 else "does not stand out"
+        token = "the top token changed" if self.top_changed else "the top token stayed"
+        return (
+            f"<Verdict: {said}: {self.effect:.3g} nats, {times} the median control, p={self.p:.2g}; "
+            f"{token} (in {self.controls_changed:.0%} of {len(self.controls)} controls)>"
+        )
+
+
+def verdict(run: InterventionRun, n_controls: int = 20, seed: int = 0) -> Verdict:
+    """Run the controls and the dose curve; ValueError for interventions on no prompt feature, or without candidates."""
+    if n_controls < 1:
+        raise ValueError(f"n_controls={n_controls}: ask for at least 1")
+    before, _ = run.probabilities()
+    effect, top = effect_of(run, run.outcome, before)
+    rows = []
+    for edits in matched_controls(run, n_controls, seed):
+        size, changed = effect_of(run, run.experiment.outcome(edits), before)
+        rows.append((size, changed != int(before.argmax()), edits.names["control"]))
+    controls = pd.DataFrame(rows, columns=["effect", "top_changed", "nodes"])
+    effects = controls["effect"].to_numpy(float)
+    median = float(np.median(effects))
+    return Verdict(
+        effect=effect,
+        p=(1 + int((effects >= effect).sum())) / (1 + n_controls),
+        stands_out=effect / median if median > 0 else np.inf,
+        top_changed=top != int(before.argmax()),
+        controls_changed=float(np.mean(controls["top_changed"].to_numpy(bool))),
+        controls=controls,
+        dose=dose_curve(run, before),
+    )
+
+
+def effect_of(run: InterventionRun, outcome: Outcome, before: Float[np.ndarray, " vocab"]) -> tuple[float, int]:
+    """KL(before ‖ after) at the last position in nats, and the likeliest token after."""
+    after = run.experiment.replacement.model.unembed(outcome.final_after[-1]).double().log_softmax(-1).cpu().numpy()
+    held = before > 0
+    divergence = float((before[held] * (np.log(before[held]) - after[held])).sum())
+    return max(divergence, 0.0), int(after.argmax())
+
+
+def matched_controls(run: InterventionRun, n_controls: int, seed: int) -> list[Edits]:
+    """Edits of random active features, as large as the run's; see the module's text."""
+    edits = [edit for edit in run.edits.features if edit.pos is not None]
+    if not edits:
+        raise ValueError("controls need an intervention on features of the prompt, not only on errors or tokens")
+    candidates = _candidates(run, edits)
+    return [_control(run, edits, candidates, np.random.default_rng([seed, i])) for i in range(n_controls)]
+
+
+def _candidates(run: InterventionRun, edits: list[FeatureEdit]) -> pd.DataFrame:
+    """Active features at the positions that were intervened on, without the intervened ones and their namesakes."""
+    table = run.features
+    touched, positions = {edit.node for edit in edits}, {edit.pos for edit in edits}
+    names = {label for node, label in zip(table.index, table["label"], strict=True) if node in touched} - {pd.NA}
+    columns = zip(table.index, table["pos"], table["label"], table["before"], strict=True)
+    free = table.iloc[
+        [
+            row
+            for row, (node, pos, label, before) in enumerate(columns)
+            if before != 0 and pos in positions and node not in touched and (label is pd.NA or label not in names)
+        ]
+    ]
+    if not len(free):
+        raise ValueError("no other feature is active at these positions, so there is nothing to compare with")
+    norms = [
+        _norm(run, int(layer), int(feature)) for layer, feature in zip(free["layer"], free["feature"], strict=True)
+    ]
+    return free.assign(norm=norms).iloc[np.flatnonzero(np.array(norms) > 0)]
+
+
+def _norm(run: InterventionRun, layer: int, feature: int) -> float:
+    return float(torch.linalg.vector_norm(run.experiment.replacement.transcoder.W_dec[layer][feature].detach()))
+
+
+def _control(
+    run: InterventionRun, edits: list[FeatureEdit], candidates: pd.DataFrame, rng: np.random.Generator
+) -> Edits:
+    free, chosen = candidates, []
+    for edit in edits:
+        before = float(run.outcome.before[edit.layer][edit.pos, edit.feature])
+        change = edit.value(before) - before
+        here = free.iloc[np.flatnonzero(free["pos"].to_numpy() == edit.pos)]
+        near = here.iloc[np.flatnonzero(here["layer"].to_numpy() == edit.layer)]
+        pool = near if len(near) >= SAME_LAYER else here
+        if not len(pool):
+            continue
+        row = pool.iloc[int(rng.integers(len(pool)))]
+        free = free.drop(index=str(row.name))
+        size = change * _norm(run, edit.layer, edit.feature) / float(row["norm"])
+        chosen.append(FeatureEdit(int(row["layer"]), int(row["feature"]), int(row["pos"]), 1.0, size))
+    return Edits(tuple(chosen), names={"control": tuple(edit.node for edit in chosen)})
+
+
+def dose_curve(run: InterventionRun, before: Float[np.ndarray, " vocab"]) -> pd.DataFrame:
+    """`dose` (1 is the run itself), `effect` in nats, and the top token's `probability`, `token` after."""
+    model, top = run.experiment.replacement.model, int(before.argmax())
+    rows = []
+    for dose in DOSES:
+        outcome = run.experiment.outcome(_scaled(run.edits, dose))
+        effect, now = effect_of(run, outcome, before)
+        chance = model.unembed(outcome.final_after[-1]).double().softmax(-1)[top].item()
+        rows.append((dose, effect, chance, model.token_strings([now])[0]))
+    return pd.DataFrame(rows, columns=["dose", "effect", "probability", "token"])
+
+
+def _scaled(edits: Edits, dose: float) -> Edits:
+    """Every change times `dose`: v' = v + t ((scale − 1) v + offset)."""
+    features = tuple(
+        FeatureEdit(e.layer, e.feature, e.pos, 1.0 + dose * (e.scale - 1.0), dose * e.offset) for e in edits.features
+    )
+    errors = {key: 1.0 + dose * (factor - 1.0) for key, factor in edits.errors.items()}
+    tokens = {key: 1.0 + dose * (factor - 1.0) for key, factor in edits.tokens.items()}
+    return Edits(features, errors, tokens, edits.names)

@@ -1,0 +1,255 @@
+"""Swaps, sweeps, paths, controls and validation: what is built on single interventions.
+
+Mutations that break them: matching controls by the intervened nodes themselves, a dose curve that scales the value
+instead of the change, a path hop that lets other features answer, a swap that keeps the old features, a prediction that
+ignores the intervened nodes' own share.
+"""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+import circuitlab as cl
+from circuitlab.atlas import world
+from circuitlab.cli import main
+from tests.models import PROMPT, hooks_of, random_transcoder, tiny_hf_model
+
+FORM = "fact : the capital of the state containing {city} is"
+DALLAS, OAKLAND = FORM.format(city="Dallas"), FORM.format(city="Oakland")
+
+
+@pytest.fixture(scope="module")
+def atlas():
+    return cl.load()
+
+
+@pytest.fixture(scope="module")
+def graph(atlas):
+    return atlas.trace(DALLAS)
+
+
+def tiny(family="llama", **options):
+    read, write = hooks_of(family)
+    return cl.load(tiny_hf_model(family), random_transcoder(input_hook=read, output_hook=write, **options))
+
+
+def some_active(graph, layer, n=2):
+    nodes = graph.nodes[(graph.nodes.kind == "feature") & (graph.nodes.layer == layer)]
+    return nodes.sort_values("activation").id.iloc[-n:].tolist()
+
+
+# ---- swap ----
+
+
+def test_a_swapped_state_gives_its_capital(atlas):
+    run = atlas.swap(DALLAS, "Texas", "California", OAKLAND, strength=2.0, freeze_attention=False, freeze_norms=False)
+    assert run.top_tokens(1, by="before").token[0].strip() == "Austin"
+    assert run.top_tokens(1, by="after").token[0].strip() == world.values_of("California")["capital"]
+    there = atlas.intervene(OAKLAND, {"California": 1.0}).features.before
+    set_to = run.features.loc[list(run.edits.names["California"])].after
+    np.testing.assert_allclose(set_to, 2.0 * there.loc[set_to.index], rtol=1e-5)
+    gone = [node for node in run.edits.names["Texas"] if node not in set_to.index]
+    assert run.features.loc[gone].after.abs().max() == 0
+
+
+def test_prompts_of_different_lengths_are_aligned_by_the_concepts(atlas):
+    other = "the state containing Oakland is"
+    run = atlas.swap(DALLAS, "Texas", "California", other)
+    where = {int(node.split("_")[2]) for node in run.edits.names["California"]}
+    assert where <= {10, 11}
+
+
+def test_a_swap_needs_both_concepts(atlas):
+    with pytest.raises(ValueError, match=r"'California' .* is not active"):
+        atlas.swap(DALLAS, "Texas", "California", DALLAS)
+
+
+# ---- sweep ----
+
+
+def test_a_sweep_is_its_runs(atlas):
+    sweep = atlas.sweep(DALLAS, "Texas", factors=[0, 1, -1.0])
+    by_hand = atlas.intervene(DALLAS, {"Texas": -1.0})
+    part = sweep.table[sweep.table.value == -1.0].set_index("token_id")
+    np.testing.assert_allclose(part.probability, by_hand.probabilities()[1][part.index])
+    untouched = sweep.table[sweep.table.value == 1]
+    np.testing.assert_allclose(untouched.probability, untouched.unperturbed, atol=1e-5)
+    axes = sweep.plot()
+    dashed = [line for line in axes.lines if line.get_linestyle() == "--"]
+    assert len(dashed) == sweep.table.token.nunique()
+    assert {float(line.get_ydata()[0]) for line in dashed} == set(untouched.unperturbed)
+
+
+def test_sweeps_over_end_layers_and_names(atlas):
+    layers = atlas.sweep(DALLAS, "Texas", end_layers=[3, 4], factor=-1.0).table
+    last = atlas.intervene(DALLAS, {"Texas": -1.0}, mode="direct")
+    part = layers[layers.value == 4].set_index("token_id")
+    np.testing.assert_allclose(part.probability, last.probabilities()[1][part.index], atol=1e-5)
+    each = atlas.sweep(DALLAS, ["Texas", "capital"], each=True)
+    assert set(each.table.value) == {"Texas", "capital"}
+    assert each.plot() is not None
+    with pytest.raises(ValueError, match="over one thing"):
+        atlas.sweep(DALLAS, "Texas", factors=[0], end_layers=[4])
+    with pytest.raises(ValueError, match="empty"):
+        atlas.sweep(DALLAS, "Texas", factors=[])
+
+
+# ---- paths ----
+
+
+def test_an_edge_alone_moves_its_target_by_its_weight():
+    model = tiny()
+    graph = model.trace(PROMPT)
+    (source,), (target,) = (
+        some_active(graph, 0, 1),
+        graph.outputs(some_active(graph, 0, 1)[0]).query("kind == 'feature'").id.iloc[:1],
+    )
+    edge = graph.outputs(source).set_index("id").weight[target]
+    run = model.intervene(PROMPT, {source: 0.0}, along=[target])
+    node = graph.node(target)
+    assert list(run.edits.names) == [target]
+    assert run.features.loc[target].after == pytest.approx(max(0.0, node.activation - edge), abs=1e-9)
+    by_hand = model.intervene(PROMPT, {target: cl.Value(max(0.0, node.activation - edge))})
+    torch.testing.assert_close(run.logits, by_hand.logits)
+
+
+def test_a_path_of_features_into_the_logits():
+    model = tiny(activation="relu")
+    graph = model.trace(PROMPT)
+    edges = graph.edges.merge(graph.nodes[["id", "layer", "activation"]], left_on="target", right_on="id")
+    first = some_active(graph, 0, 1)[0]
+    middle = edges[(edges.source == first) & (edges.layer == 1)].sort_values("weight").id.iloc[-1]
+    run = model.intervene(PROMPT, {first: 0.5}, along=[middle, "logits"])
+    change = max(0.0, graph.node(middle).activation - 0.5 * graph.outputs(first).set_index("id").weight[middle])
+    change = change / graph.node(middle).activation - 1.0
+    into = graph.outputs(middle).set_index("id").weight
+    table = run.compare(graph)
+    logits = table[table.kind == "logit"]
+    assert logits.measured.abs().max() > 1e-6
+    np.testing.assert_allclose(logits.measured, change * into.loc[logits.index], atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ([], "must list what"),
+        ("Texas", "must list what"),
+        (["logits", "capital"], "can only come last"),
+        (["E_53_4"], "only features can stand on a path"),
+        (["fact"], "no edge leads there"),
+    ],
+)
+def test_bad_paths_say_so(atlas, path, message):
+    token = int(atlas.model.to_tokens(DALLAS)[4])
+    with pytest.raises(ValueError, match=message):
+        atlas.intervene(DALLAS, {"Texas": 0}, along=[f"E_{token}_4"] if path == ["E_53_4"] else path)
+
+
+# ---- controls ----
+
+
+def test_the_state_stands_out_from_controls(atlas):
+    run = atlas.intervene(DALLAS, {"Texas": -1.0})
+    verdict = run.verdict(n_controls=19, seed=3)
+    assert verdict.p == pytest.approx(0.05)
+    assert verdict.top_changed
+    assert verdict.controls_changed < 0.2
+    assert "stands out" in repr(verdict)
+    named = set(run.edits.names["Texas"])
+    for nodes in verdict.controls.nodes:
+        assert len(nodes) == len(named) == len(set(nodes))
+        assert not named & set(nodes)
+    dose = verdict.dose.set_index("dose")
+    assert dose.effect[0.0] == pytest.approx(0.0, abs=1e-6)
+    assert dose.effect[1.0] == pytest.approx(verdict.effect)
+    assert dose.effect.is_monotonic_increasing
+
+
+def test_controls_write_as_much_as_the_intervention(atlas):
+    from circuitlab.interventions.controls import matched_controls
+
+    run = atlas.intervene(DALLAS, {"Texas": -1.0})
+    decoders = atlas.transcoder.W_dec
+
+    def sizes(edits):
+        written = []
+        for edit in edits:
+            before = float(run.outcome.before[edit.layer][edit.pos, edit.feature])
+            written.append(abs(edit.value(before) - before) * decoders[edit.layer][edit.feature].norm().item())
+        return np.array(written)
+
+    for control in matched_controls(run, 3, seed=0):
+        np.testing.assert_allclose(sizes(control.features), sizes(run.edits.features), rtol=1e-4)
+
+
+def test_a_random_feature_does_not_stand_out(atlas, graph):
+    weak = graph.nodes[(graph.nodes.kind == "feature") & (graph.nodes.pos == 11)].sort_values("influence").id.iloc[0]
+    assert atlas.intervene(DALLAS, {weak: 0}).verdict().p > 0.2
+
+
+def test_controls_need_features(atlas):
+    with pytest.raises(ValueError, match="features of the prompt"):
+        atlas.intervene(DALLAS, {"1_-1_4": 0}).verdict()
+
+
+# ---- validation ----
+
+
+def test_a_graph_foretells_its_knock_on_effects(atlas, graph):
+    report = graph.validate(atlas, n_features=12)
+    assert report.spearman > 0.75
+    assert len(report.features) == 12
+    near = report.distances.set_index("distance")
+    assert near.normalised_error[1] < 1e-4, "one layer up the effect is the edge"
+    assert near.normalised_error.max() > 0.05, "further up it is not exact by construction"
+    assert sum(report.explained.values()) == pytest.approx(1.0)
+    top = report.edges.iloc[0]
+    edge = graph.outputs(top.source).set_index("id").weight[top.target]
+    assert top.predicted == pytest.approx(-edge)
+    assert {"replacement score", "completeness score"} <= set(report.summary().what)
+
+
+def test_a_wrong_graph_foretells_less(atlas, graph):
+    rng = np.random.default_rng(0)
+    shuffled = type(graph.links)(graph.links.indptr, graph.links.source, rng.permutation(graph.links.weight))
+    wrong = type(graph)(graph.prompt, graph.tokens, graph.nodes, shuffled, graph.metadata)
+    assert wrong.validate(atlas, n_features=8).spearman < 0.3
+
+
+def test_the_compared_numbers_of_the_frozen_model_agree(atlas, graph):
+    texas = graph.nodes[graph.nodes.label.fillna("").str.startswith("Texas")].id.iloc[0]
+    attrs = atlas.intervene(DALLAS, {texas: 0.5}, graph=graph).compare().attrs
+    assert attrs["spearman"] > 0.9
+    assert attrs["cosine"] > 0.9
+    exact = atlas.intervene(DALLAS, {texas: 0.5}, graph=graph, mode="direct").compare().attrs
+    assert exact["normalised_error"] < 1e-4
+
+
+def test_explained_shares_are_sums_over_paths():
+    model = tiny()
+    graph = model.trace(PROMPT, targets=[5])
+    report = graph.validate(model, n_features=3)
+    paths = graph.paths(100_000, sources=("error",))
+    assert report.explained["error"] == pytest.approx(paths.share.sum(), rel=1e-6)
+
+
+def test_a_graph_of_another_model_is_refused(graph):
+    with pytest.raises(ValueError, match="traced on another model: its n_layers is 5"):
+        graph.validate(tiny())
+    with pytest.raises(ValueError, match="at least 1"):
+        graph.validate(cl.load(), n_features=0)
+
+
+def test_validate_on_the_command_line(tmp_path, graph):
+    path, figure = graph.save(tmp_path / "dallas.zip"), tmp_path / "report.pdf"
+    result = CliRunner().invoke(main, ["validate", str(path), "--features", "4", "--json", "-o", str(figure)])
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.output)
+    assert report["summary"]["ablated features"] == 4
+    assert figure.read_bytes().startswith(b"%PDF")
+    wrong = CliRunner().invoke(main, ["validate", str(path), "-o", "x.txt"])
+    assert wrong.exit_code == 1
+    assert "a figure ends in" in wrong.output
