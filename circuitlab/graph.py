@@ -31,6 +31,8 @@ from jaxtyping import Bool
 from circuitlab.links import Links
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
     from circuitlab.pruning import Scores
     from circuitlab.replacement import ReplacementModel
     from circuitlab.validation import Validation
@@ -257,10 +259,19 @@ class Graph:
         return _format(Path(path))[0](Path(path))
 
     def savefig(self, path: str | PathLike[str], **options: Any) -> Path:
-        """Draw the graph into an SVG, PDF, PNG or PGF file; options as in `circuitlab.figures.savefig`."""
+        """Draw the graph, or with `view` its subgraph, into an SVG, PDF, PNG or PGF file.
+
+        Options (`width`, `view`, `theme`, `title`, …) as in `circuitlab.figures.savefig`.
+        """
         from circuitlab.figures import savefig
 
         return savefig(self, path, **options)
+
+    def plot(self, ax: Axes | None = None, view: View | None = None, **options: Any) -> Axes:
+        """Draw the graph, or with `view` its subgraph, into matplotlib axes; see `circuitlab.figures.draw`."""
+        from circuitlab.figures import draw
+
+        return draw(self, ax=ax, view=view, **options)
 
     def view(self, **options: Any) -> AttributionGraph:
         """The interactive graph of a notebook, and the handle to what is arranged in it: one per graph, also shown

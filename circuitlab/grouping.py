@@ -13,6 +13,7 @@ edges between supernodes are normalised by inputs; these are plain sums, so that
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -48,6 +49,9 @@ class Grouped:
         return self._strongest("source", name)
 
     def _strongest(self, end: str, name: str) -> pd.DataFrame:
+        if name not in set(self.nodes["name"]):
+            near = difflib.get_close_matches(str(name), self.nodes["name"].tolist(), n=3, cutoff=0.4)
+            raise ValueError(f"no group {name!r:.60} among {len(self.nodes)}; nearest: {', '.join(near) or 'none'}")
         rows = np.flatnonzero((self.edges[end] == name).to_numpy(bool))
         size = self.edges["weight"].abs().to_numpy(float)[rows]
         return self.edges.iloc[rows[np.argsort(-size, kind="stable")]].reset_index(drop=True)

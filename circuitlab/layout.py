@@ -78,6 +78,8 @@ THEMES = {
         negative="#f59a45",
     ),
 }
+LONGEST = 400
+"""Characters of a label that are looked at; one may be a megabyte long."""
 DASHES = (2.2, 1.4)
 """Dash and gap of a negative edge, in line widths."""
 
@@ -238,7 +240,7 @@ class _Plan:
         for row in np.flatnonzero((self.kind == "token") | (self.kind == "logit")):
             chance = nodes["probability"].iat[row]
             token = nodes["token"].iat[row]
-            shown = show_token(self.graph.names[row] if pd.isna(token) else token)
+            shown = show_token((self.graph.names[row] if pd.isna(token) else token)[:LONGEST])
             lines = [clip_text(shown, 14)]
             if self.kind[row] == "logit" and not np.isnan(chance):
                 lines.append(f"{chance:.0%}" if chance >= 0.0995 else f"{chance:.1%}")
@@ -253,7 +255,7 @@ class _Plan:
         features = self.inner[self.kind[self.inner] == "feature"]
         order = sorted(features, key=lambda row: (not own[row], -self.influence[row], row))
         for row in order[: max(limit, 0)]:
-            self.label[row] = clip_text(show_token(own[row] or self.graph.names[row]), 22)
+            self.label[row] = clip_text(show_token((own[row] or self.graph.names[row])[:LONGEST]), 22)
         self.wanted = [(int(row), self.label[row]) for row in order[: max(limit, 0)]]
 
     def footprint(self, row: int) -> float:

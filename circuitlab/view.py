@@ -64,8 +64,7 @@ class View:
         if twice is not None:
             raise ValueError(f"pinned: {twice!r} is there more than once")
         for node_id, text in self.labels.items():
-            if not isinstance(text, str):
-                raise ValueError(f"labels[{node_id!r}] is {text!r:.60}; expected text")
+            _check_text(f"labels[{node_id!r}]", text)
         self._check_groups(graph)
         for name in self.positions:
             if name not in self.supernodes:
@@ -90,6 +89,7 @@ class View:
         for name, members in self.supernodes.items():
             if not isinstance(name, str) or not name.strip():
                 raise ValueError(f"supernodes has a group named {name!r}; expected a name that can be read")
+            _check_text("a name in supernodes", name)
             if name in ids:
                 raise ValueError(f"supernodes[{name!r:.60}] is named like a node of the graph; give it another name")
             if not members:
@@ -252,6 +252,12 @@ def _texts(where: str, value: Any) -> tuple[str, ...]:
     if wrong is not None:
         raise ValueError(f"{where} holds {wrong!r:.60}; expected node ids, which are text")
     return tuple(str(item) for item in value)
+
+
+def _check_text(where: str, value: Any) -> None:
+    """Text that a file can hold: no halves of characters, which scripts can produce."""
+    if not isinstance(value, str) or any("\ud800" <= character <= "\udfff" for character in value):
+        raise ValueError(f"{where} is {value!r:.60}; expected text of whole characters")
 
 
 def _place(name: Any, place: Any) -> tuple[float, float]:

@@ -1,23 +1,32 @@
 """Figures: every format, real text, the same bytes, and honest captions."""
 
-import shutil
+import base64
+import contextlib
+import io
+import re
 import xml.etree.ElementTree as ElementTree
+import zlib
 
 import pytest
+from fontTools.ttLib import TTFont
 from graphs import closing_graph
 
-from circuitlab.figures import draw, legible
+from circuitlab.figures import draw, legible, static_mimebundle
 from circuitlab.graph import Graph
+from circuitlab.view import View
+
+VIEW = View(pinned=["E_10_0", "4_0_2", "1_0_2"], supernodes={"say a capital": ["2_0_2", "2_1_2"], "T": ["0_0_1"]})
 
 
 def graph() -> Graph:
     return closing_graph(seed=1).annotate({"1_0_2": "say $x_1$ <b>"})
 
 
-@pytest.mark.parametrize(("kind", "magic"), [("svg", b"<?xml"), ("pdf", b"%PDF"), ("png", b"\x89PNG")])
-def test_the_same_graph_gives_the_same_bytes(kind, magic, tmp_path):
-    first = graph().savefig(tmp_path / f"a.{kind}", width="single-column", dpi=60).read_bytes()
-    second = graph().savefig(tmp_path / f"b.{kind}", width="single-column", dpi=60).read_bytes()
+@pytest.mark.parametrize(("kind", "magic"), [("svg", b"<?xml"), ("pdf", b"%PDF"), ("png", b"\x89PNG"), ("pgf", b"%%")])
+@pytest.mark.parametrize("view", [None, VIEW], ids=["whole", "subgraph"])
+def test_the_same_graph_gives_the_same_bytes(kind, magic, view, tmp_path):
+    first = graph().savefig(tmp_path / f"a.{kind}", width="single-column", dpi=60, view=view).read_bytes()
+    second = graph().savefig(tmp_path / f"b.{kind}", width="single-column", dpi=60, view=view).read_bytes()
     assert first == second
     assert first.startswith(magic)
 
@@ -30,11 +39,45 @@ def test_svg_holds_text_as_text(tmp_path):
     assert "random" in svg
 
 
-def test_pdf_embeds_truetype(tmp_path):
-    pdf = graph().savefig(tmp_path / "a.pdf").read_bytes()
-    assert b"/CIDFontType2" in pdf or b"/TrueType" in pdf
+def pdf_streams(pdf: bytes) -> list[bytes]:
+    found = []
+    for stream in re.findall(rb"stream\r?\n(.*?)\r?\nendstream", pdf, re.DOTALL):
+        with contextlib.suppress(zlib.error):
+            found.append(zlib.decompress(stream))
+    return found
+
+
+def pdf_texts(pdf: bytes) -> set[str]:
+    """The texts that a reader can select: two-byte codes, which each font's table makes characters of."""
+    texts = set()
+    for block in re.findall(rb"\bBT\n(.*?)\nET\b", b"\n".join(pdf_streams(pdf)), re.DOTALL):
+        codes = b"".join(re.findall(rb"\(((?:\x00[^\\]|\x00\\.)*)\)", block, re.DOTALL))
+        texts.add(codes.replace(b"\\", b"").decode("utf-16-be"))
+    return texts
+
+
+@pytest.mark.parametrize("view", [None, VIEW], ids=["whole", "subgraph"])
+def test_pdf_text_can_be_selected_and_its_fonts_are_embedded(view, tmp_path):
+    pdf = graph().savefig(tmp_path / "a.pdf", view=view).read_bytes()
+    fonts = set(re.findall(rb"/BaseFont /([A-Z]{6}\+DejaVuSans[-A-Za-z]*)", pdf))
+    assert fonts
+    assert pdf.count(b"/FontFile2") == len(fonts) == pdf.count(b"/ToUnicode")
+    assert sum(b"beginbfrange" in stream for stream in pdf_streams(pdf)) == len(fonts)
+    assert b"/CIDFontType2" in pdf
     assert b"/Type3" not in pdf
     assert b"CreationDate" not in pdf
+    expected = {"answer0", "t0"} | ({"say $x_1$ <b>", "L2"} if view is None else {"say a capital", "say $x_1$ <b>"})
+    assert expected <= pdf_texts(pdf)
+
+
+def test_svg_carries_the_glyphs_it_needs(tmp_path):
+    svg = graph().savefig(tmp_path / "a.svg", view=VIEW).read_text("utf-8")
+    found = re.findall(r"font-weight:(\w+);src:url\(data:font/ttf;base64,([^)]+)\)", svg)
+    assert [weight for weight, _ in found] == ["normal", "bold"]
+    with TTFont(io.BytesIO(base64.b64decode(found[0][1]))) as font:
+        has = {chr(code) for code in font.getBestCmap()}
+    assert set("sayacapital$x_1$<b>") <= has
+    assert len(has) < 60
 
 
 def test_width_is_what_was_asked_for():
@@ -76,13 +119,32 @@ def test_dark_differs_from_light(tmp_path):
     assert "#14171c" in dark
 
 
-def test_pgf_is_written_where_latex_is(tmp_path):
-    if not (shutil.which("xelatex") or shutil.which("pdflatex")):
-        with pytest.raises(ValueError, match="LaTeX"):
-            graph().savefig(tmp_path / "a.pgf")
-        assert list(tmp_path.iterdir()) == []
-        return
-    assert "pgfpicture" in graph().savefig(tmp_path / "a.pgf").read_text("utf-8")
+def test_a_notebook_shows_a_picture_where_no_widget_runs():
+    bundle = static_mimebundle(graph())
+    assert set(bundle) == {"text/plain", "image/png", "image/svg+xml"}
+    assert base64.b64decode(bundle["image/png"]).startswith(b"\x89PNG")
+    ElementTree.fromstring(bundle["image/svg+xml"])
+    assert static_mimebundle(graph()) == bundle
+    assert ">say a capital<" in static_mimebundle(graph(), VIEW)["image/svg+xml"]
+    assert static_mimebundle(graph(), View()) == bundle
+
+
+def test_plot_draws_into_the_users_axes():
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 1.2))
+    left, right = figure.subplots(1, 2)
+    assert graph().plot(ax=left) is left
+    assert graph().plot(ax=right, view=VIEW, theme="dark") is right
+    assert "say a capital" in {text.get_text() for text in right.texts}
+    assert max(text.get_fontsize() for text in left.texts) < 5  # the axes are low: everything shrinks alike
+    assert graph().plot(view=VIEW).get_figure() is not figure
+    with pytest.raises(ValueError, match="did you mean 'theme'"):
+        graph().plot(them="dark")
+
+
+def test_one_page_is_written(tmp_path):
+    assert graph().to_html(tmp_path / "page.html").read_text("utf-8").startswith("<!doctype html>")
 
 
 @pytest.mark.parametrize(
@@ -93,6 +155,18 @@ def test_pgf_is_written_where_latex_is(tmp_path):
         ("a.svg", {"width": 5}, "20 to 2000 millimetres"),
         ("a.svg", {"theme": "blue"}, "known are light, dark"),
         ("no/a.svg", {}, "does not exist"),
+        ("a.svg", {"width": "single-colum"}, "did you mean 'single-column'"),
+        ("a.svg", {"titel": "x"}, "'titel' is no option of figures of a graph; did you mean 'title'"),
+        ("a.svg", {"max_node": 3}, "did you mean 'max_nodes'"),
+        ("a.svg", {"viev": VIEW}, "did you mean 'view'"),
+        ("a.svg", {"max_nodes": 3, "view": VIEW}, "'max_nodes' is no option of figures of a view"),
+        ("a.svg", {"font_size": 0}, "font_size=0: expected a number from 1 to 100"),
+        ("a.svg", {"max_edges": -1}, "max_edges=-1"),
+        ("a.png", {"dpi": 0}, "dpi=0"),
+        ("a.svg", {"view": View()}, "no pinned nodes and no supernodes"),
+        ("a.svg", {"view": View(pinned=["1_0_7"])}, "pinned: no node '1_0_7' .*nearest: "),
+        ("a.svg", {"view": View(supernodes={"S": []})}, "'S'. is empty"),
+        ("a.svg", {"view": View(pinned=["1_0_2"], node_threshold=7)}, "node_threshold=7"),
     ],
 )
 def test_bad_requests_are_refused(name, options, said, tmp_path):

@@ -106,6 +106,8 @@ def test_a_label_made_empty_is_taken_away():
         ({"clicked": "E_10"}, "clicked: no node 'E_10' .*E_10_0"),
         ({"labels": {"1_0_9": "x"}}, "labels: no node '1_0_9'"),
         ({"supernodes": {"Texas": []}}, "'Texas'. is empty"),
+        ({"supernodes": {"\ud800": ["1_0_2"]}}, "expected text of whole characters"),
+        ({"labels": {"1_0_2": "a\udc00"}}, "labels.'1_0_2'. is 'a.*expected text of whole characters"),
         ({"supernodes": {" ": ["1_0_2"]}}, "a group named ' '"),
         ({"supernodes": {"Texas": ["1_0_2"], "state": ["1_0_2"]}}, "'1_0_2' is in 'Texas' and 'state'"),
         ({"supernodes": {"Texas": ["1_0_2", "1_0_2"]}}, "twice in 'Texas'"),

@@ -1,0 +1,202 @@
+"""Static figures for papers and notebook cells: SVG, PDF, PNG and PGF, without browser, display or LaTeX.
+
+`savefig` writes a whole graph (pruned until it can be read) or, with `view`, the user's subgraph; `draw` puts either
+into the user's own axes; `plot_intervention` shows what an intervention did. What is drawn is decided once (a `Scene`)
+and painted by matplotlib or written as PGF. The same graph and options give the same bytes. Table side: no torch.
+"""
+
+from __future__ import annotations
+
+import base64
+import difflib
+import inspect
+import shutil
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from circuitlab.figures.intervention import plot_intervention
+from circuitlab.figures.pgf import pgf_text
+from circuitlab.figures.render import figure_bytes, new_axes, paint
+from circuitlab.figures.scene import Scene
+from circuitlab.figures.subgraph import subgraph_scene
+from circuitlab.figures.whole import legible, whole_scene
+from circuitlab.formats.files import write_atomically
+from circuitlab.graph import Graph
+from circuitlab.layout import lay_out, show_token, theme_named
+from circuitlab.view import View
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+MILLIMETRES = {"single-column": 89.0, "double-column": 183.0}
+"""Widths that journals ask for."""
+FORMATS = ("svg", "pdf", "png", "pgf")
+POINTS_PER_MILLIMETRE = 72 / 25.4
+
+__all__ = [
+    "FORMATS",
+    "MILLIMETRES",
+    "draw",
+    "inline_html",
+    "legible",
+    "plot_intervention",
+    "savefig",
+    "static_mimebundle",
+]
+
+
+def savefig(
+    graph: Graph,
+    path: str | PathLike[str],
+    width: str | float | int = "double-column",
+    view: View | None = None,
+    dpi: int = 300,
+    ax: Axes | None = None,
+    **options: Any,
+) -> Path:
+    """Draw a graph into a file; the ending of `path` says which: .svg, .pdf, .png or .pgf.
+
+    `width` is "single-column" (89 mm), "double-column" (183 mm) or millimetres; the height follows from the content
+    (or `height`, in points). With `view` the user's subgraph is drawn: pinned nodes and supernodes, where the view's
+    positions put them, else by layer and token. `ax` also draws into the user's own axes and saves their figure.
+
+    Options of both: `theme` ("light", "dark"), `title`, `caption`, `font_size` (points), `height`, `max_edges`. Of the
+    whole graph: `max_nodes` (beyond which it is pruned; by default as many as can be read at this width), `max_labels`,
+    `constants`. Of a subgraph: `ends` (add tokens and the answer where none is pinned).
+    """
+    path = Path(path)
+    kind = path.suffix.lower().lstrip(".")
+    if kind not in FORMATS:
+        raise ValueError(f"{path}: figures end in {', '.join('.' + f for f in FORMATS)}, not in {path.suffix!r}")
+    _check_range("dpi", dpi)
+    if ax is None:
+        scene = _scene(graph, _points(width), view, options)
+        return write_atomically(path, [_content(graph, scene, kind, dpi)])
+    if kind == "pgf" and not shutil.which("xelatex"):
+        raise ValueError(f"{path}: only LaTeX's xelatex can write PGF of your own axes, and it is not installed; "
+                         "save a .pdf, or leave ax out: the graph alone needs no LaTeX")  # fmt: skip
+    figure = draw(graph, ax=ax, view=view, **options).get_figure(root=True)
+    assert figure is not None
+    return write_atomically(path, [figure_bytes(figure, kind, dpi, _provenance(graph, kind))])
+
+
+def draw(
+    graph: Graph,
+    width: str | float | int = "double-column",
+    ax: Axes | None = None,
+    view: View | None = None,
+    **options: Any,
+) -> Axes:
+    """The axes with the graph, or with `view` the user's subgraph, in them: a new figure's, or `ax`.
+
+    In the user's own axes the drawing takes their width, and shrinks where they are too low. Options as in `savefig`.
+    """
+    scene = _scene(graph, _points(width) if ax is None else _axes_width(ax), view, options)
+    return paint(scene, new_axes(scene) if ax is None else ax)
+
+
+def _content(graph: Graph, scene: Scene, kind: str, dpi: int) -> bytes:
+    if kind == "pgf":
+        return pgf_text(scene, f"Attribution graph of {show_token(graph.prompt[:200])!r}").encode("utf-8")
+    figure = paint(scene, new_axes(scene)).get_figure(root=True)
+    assert figure is not None
+    return figure_bytes(figure, kind, dpi, _provenance(graph, kind))
+
+
+def _scene(graph: Graph, points: float, view: View | None, options: dict[str, Any]) -> Scene:
+    if view is not None and not isinstance(view, View):
+        raise ValueError(f"view={view!r:.60}: expected a View, e.g. View(pinned=[…], supernodes={{…}})")
+    _check_options(options, view)
+    options = dict(options)
+    theme = theme_named(options.pop("theme", "light"))
+    em = float(options.pop("font_size", None) or (5.5 if points < 130 * POINTS_PER_MILLIMETRE else 6.5))
+    if view is not None:
+        return subgraph_scene(graph, view, points, em, theme, **options)
+    return whole_scene(graph, points, em, theme, **options)
+
+
+_RANGES = {"font_size": (1, 100), "height": (10, 10_000), "max_edges": (0, 10**9), "max_nodes": (1, 10**9),
+           "max_labels": (0, 10**9), "dpi": (10, 2400)}  # fmt: skip
+
+
+def _check_options(options: dict[str, Any], view: View | None) -> None:
+    """Unknown options are refused with the nearest valid name."""
+    names = {"theme", "font_size"}
+    for function in (whole_scene, lay_out) if view is None else (subgraph_scene,):
+        names |= {name for name, p in inspect.signature(function).parameters.items() if p.kind is not p.VAR_KEYWORD}
+    known = sorted(names - {"graph", "em", "view", "width"})
+    for name in options:
+        if name not in known:
+            near = difflib.get_close_matches(name, [*known, "width", "view", "dpi", "ax"], n=1)
+            what = "a graph" if view is None else "a view"
+            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+            raise ValueError(f"{name!r} is no option of figures of {what}; {hint}")
+        _check_range(name, options[name])
+
+
+def _check_range(name: str, value: Any) -> None:
+    if name not in _RANGES or value is None:
+        return
+    low, high = _RANGES[name]
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        raise ValueError(f"{name}={value!r:.60}: expected a number from {low:,} to {high:,}")
+
+
+def inline_html(graph: Graph) -> str:
+    """The figure as one HTML image, for a notebook cell: nothing in it runs or is fetched."""
+    scene = _scene(graph, _points(230.0), None, {"font_size": 8.0})
+    data = base64.b64encode(_content(graph, scene, "svg", 72)).decode("ascii")
+    return (
+        f'<img alt="attribution graph" style="width:100%;max-width:{scene.width / 72 * 100:.0f}px" '
+        f'src="data:image/svg+xml;base64,{data}"/>'
+    )
+
+
+def static_mimebundle(graph: Graph, view: View | None = None, **options: Any) -> dict[str, Any]:
+    """What stands in a notebook where no widget can run: `image/svg+xml`, `image/png` (base64) and `text/plain`.
+
+    The subgraph of `view` where it has one, else the whole graph, pruned until it can be read. Options of `savefig`.
+    """
+    view = None if view is None or view.is_empty else view
+    scene = _scene(graph, _points(230.0), view, {"font_size": 8.0, **options})
+    figure = paint(scene, new_axes(scene)).get_figure(root=True)
+    assert figure is not None
+    png, svg = (figure_bytes(figure, kind, 110, _provenance(graph, kind)) for kind in ("png", "svg"))
+    return {
+        "text/plain": repr(graph),
+        "image/png": base64.b64encode(png).decode("ascii"),
+        "image/svg+xml": svg.decode("utf-8"),
+    }
+
+
+def _points(width: str | float | int) -> float:
+    """Points of a width in millimetres or by its name."""
+    if isinstance(width, str):
+        if width not in MILLIMETRES:
+            near = difflib.get_close_matches(width, MILLIMETRES, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            expected = ", ".join(map(repr, MILLIMETRES))
+            raise ValueError(f"width={width!r}: expected {expected} or a number of millimetres{hint}")
+        width = MILLIMETRES[width]
+    if not 20 <= width <= 2000:
+        raise ValueError(f"width={width}: expected 20 to 2000 millimetres")
+    return float(width) * POINTS_PER_MILLIMETRE
+
+
+def _axes_width(ax: Axes) -> float:
+    return float(ax.get_window_extent().width / ax.figure.dpi * 72)
+
+
+def _provenance(graph: Graph, kind: str) -> dict[str, Any]:
+    """What the file says about its origin, in the fields each format has; no dates."""
+    origin = ", ".join(f"{key} {graph.metadata[key]}" for key in ("model", "transcoder") if graph.metadata.get(key))
+    prompt = show_token(graph.prompt[:2000])
+    text = f"Attribution graph of {prompt!r}" + (f" ({origin})" if origin else "")
+    if kind == "svg":
+        return {"Title": "Attribution graph", "Description": text, "Creator": "circuitlab", "Date": None}
+    if kind == "pdf":
+        return {"Title": "Attribution graph", "Subject": text, "Creator": "circuitlab", "CreationDate": None}
+    if kind == "png":
+        return {"Title": "Attribution graph", "Description": text, "Software": "circuitlab"}
+    return {}
