@@ -163,9 +163,20 @@ def test_requests_are_answered_under_their_id(graph, monkeypatch):
     assert "'dance'" in dance["error"]
 
 
+def test_the_export_is_the_figure_of_what_is_arranged(graph, tmp_path):
+    view = cl.AttributionGraph(graph)
+    whole = view.savefig(tmp_path / "a.svg").read_bytes()
+    assert whole == graph.savefig(tmp_path / "b.svg").read_bytes()
+    view.supernodes = {"two at once": ["1_0_2", "2_0_2"]}
+    arranged = view.savefig(tmp_path / "c.svg").read_bytes()
+    assert arranged == graph.savefig(tmp_path / "d.svg", view=view.view).read_bytes()
+    assert b">two at once<" in arranged
+
+
 def test_a_cell_shows_the_widget_with_a_picture_to_fall_back_on(graph):
     data, _ = graph._repr_mimebundle_()
     assert data["application/vnd.jupyter.widget-view+json"]["model_id"] == graph.view().model_id
+    assert {"image/png", "image/svg+xml"} <= set(data)
     assert data["image/svg+xml"].lstrip().startswith("<?xml")
     assert data["text/plain"] == repr(graph)
 

@@ -38,7 +38,6 @@ __all__ = [
     "FORMATS",
     "MILLIMETRES",
     "draw",
-    "inline_html",
     "legible",
     "plot_intervention",
     "savefig",
@@ -141,16 +140,6 @@ def _check_range(name: str, value: Any) -> None:
     low, high = _RANGES[name]
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
         raise ValueError(f"{name}={value!r:.60}: expected a number from {low:,} to {high:,}")
-
-
-def inline_html(graph: Graph) -> str:
-    """The figure as one HTML image, for a notebook cell: nothing in it runs or is fetched."""
-    scene = _scene(graph, _points(230.0), None, {"font_size": 8.0})
-    data = base64.b64encode(_content(graph, scene, "svg", 72)).decode("ascii")
-    return (
-        f'<img alt="attribution graph" style="width:100%;max-width:{scene.width / 72 * 100:.0f}px" '
-        f'src="data:image/svg+xml;base64,{data}"/>'
-    )
 
 
 def static_mimebundle(graph: Graph, view: View | None = None, **options: Any) -> dict[str, Any]:

@@ -137,5 +137,7 @@ class AttributionGraph(ViewTraits, Widget):
             return {"name": path.name, "type": EXPORTS[kind]}, path.read_bytes()
 
     def savefig(self, path: str | Path, **options: Any) -> Path:
-        """The figure of the graph as arranged here; options as in `graph.savefig`."""
-        return self.graph.savefig(path, **options)
+        """The figure of the subgraph as arranged here, or of the graph where nothing is pinned or grouped; options as
+        in `graph.savefig`."""
+        view = self.view
+        return self.graph.savefig(path, **{"view": None if view.is_empty else view, **options})

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import base64
 from typing import Any
 
+from circuitlab.figures import static_mimebundle
 from circuitlab.graph import Graph
 from circuitlab.widgets.attribution_graph import AttributionGraph
 
@@ -25,11 +25,4 @@ def own_view(graph: Graph, **options: Any) -> AttributionGraph:
 def mimebundle(graph: Graph) -> tuple[dict[str, Any], dict[str, Any]]:
     """MIME type → data: the widget's view, `image/png`, `image/svg+xml` and text."""
     data, metadata = own_view(graph)._repr_mimebundle_() or ({}, {})
-    return {**static(graph), **data, "text/plain": repr(graph)}, metadata
-
-
-def static(graph: Graph) -> dict[str, Any]:
-    """The figure as a picture."""
-    from circuitlab.figures import inline_html
-
-    return {"image/svg+xml": base64.b64decode(inline_html(graph).split("base64,")[1].split('"')[0]).decode("utf-8")}
+    return {**data, **static_mimebundle(graph)}, metadata
