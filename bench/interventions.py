@@ -95,9 +95,12 @@ def swapped(model, prompt: str, out: dict, into: dict, strength: float, factor: 
     return model.intervene(prompt, request, **LIVE)
 
 
-def report(name: str, rows: list[tuple[bool, bool]], note: str = "") -> None:
-    hit, chance = np.mean(rows, axis=0) if rows else (np.nan, np.nan)
-    print(f"{name:<52}{hit:7.1%} of {len(rows):4}   random matched {chance:6.1%}   {note}", flush=True)
+def report(name: str, rows: list[tuple[bool, bool | None]], note: str = "") -> None:
+    hit, chance = np.mean([row[0] for row in rows]), [row[1] for row in rows if row[1] is not None]
+    print(
+        f"{name:<52}{hit:7.1%} of {len(rows):4}   random matched {np.mean(chance):6.1%} of {len(chance)}   {note}",
+        flush=True,
+    )
 
 
 # ---- states ----
@@ -110,7 +113,7 @@ def states(model, strength: float = 2.0) -> None:
     for number, (a, b) in enumerate((a, b) for a in cities for b in cities if a != b):
         run = model.swap(FORM.format(cities[a]), a, b, FORM.format(cities[b]), strength=strength, **LIVE)
         capital = world.values_of(b)["capital"]
-        rows.append((top(run) == capital, control(run, number) == capital if number % 4 == 0 else False))
+        rows.append((top(run) == capital, control(run, number) == capital if number % 4 == 0 else None))
         sizes.append(len(run.edits.features))
     report(f"state swapped, {strength:g} times", rows, f"{np.mean(sizes):.0f} features")
 
@@ -148,14 +151,15 @@ def operation(model, strength: float) -> None:
 
 
 def operand(model, strength: float) -> None:
-    """One word for another: nodes that the word has in both operations, and other words have not."""
+    """One word for another: nodes of layers 0 to 2 that its prompt has and those of other words have not.
+
+    The layers above, in which the answer is said, are left to answer by themselves.
+    """
     _, tested = pairs_split()
     for language in words.LANGUAGES:
-        every = [
-            means(model, [p for form in ("antonym", "synonym") for p in prompts(language, form, [w])]) for w in tested
-        ]
-        background = means(model, [p for form in ("antonym", "synonym") for p in prompts(language, form, tested)])
-        nodes = [{k: v for k, v in concept(one, background).items() if one[1][k] == 1.0} for one in every]
+        every = [means(model, prompts(language, "antonym", [one])) for one in tested]
+        background = means(model, prompts(language, "antonym", tested))
+        nodes = [{k: v for k, v in concept(one, background).items() if k[0] <= 2} for one in every]
         rows = []
         for here, (p, s) in enumerate(tested):
             there = (here + 3) % len(tested)
@@ -223,7 +227,12 @@ def digit_changed(answer: str, right: int) -> bool:
 
 def knock_on(model, texts: Sequence[str], n_features: int = 20) -> None:
     """Spearman of foretold and measured knock-on effects, mean over features, then over prompts."""
-    for name, options in (("attention and norms frozen", {}), ("all live", LIVE)):
+    settings = {
+        "replacement model, frozen": {"mode": "propagating"},
+        "model, frozen": {"mode": "constrained"},
+        "model, live": {"mode": "constrained", **LIVE},
+    }
+    for name, options in settings.items():
         found, influence = [], []
         for text in texts:
             measured = model.trace(text, progress=False).validate(model, n_features=n_features, **options)
@@ -290,14 +299,14 @@ def main() -> None:
     parser.add_argument("what", nargs="+", choices=["states", "words", "sums", "knock-on", "time", "generation"])
     parser.add_argument("--stories", type=Path, help="a model instead of atlas")
     parser.add_argument("--transcoder", type=Path, help="and its transcoder")
-    parser.add_argument("--strength", type=float, default=2.0)
+    parser.add_argument("--strength", type=float, default=2.0, help="of swapped states")
     arguments = parser.parse_args()
     torch.manual_seed(0)
     model = cl.load(str(arguments.stories), arguments.transcoder) if arguments.stories else cl.load()
     texts = STORIES if arguments.stories else atlas_prompts()
     jobs = {
         "states": lambda: states(model, arguments.strength),
-        "words": lambda: [job(model, arguments.strength) for job in (operation, operand, language_swap)],
+        "words": lambda: (operation(model, 1.0), operand(model, 1.0), language_swap(model, 1.5)),
         "sums": lambda: [sums(model, factor) for factor in (0.0, -1.0)],
         "knock-on": lambda: knock_on(model, texts),
         "time": lambda: times(model),
