@@ -253,3 +253,24 @@ def test_validate_on_the_command_line(tmp_path, graph):
     wrong = CliRunner().invoke(main, ["validate", str(path), "-o", "x.txt"])
     assert wrong.exit_code == 1
     assert "a figure ends in" in wrong.output
+
+
+# ---- figure ----
+
+
+def test_a_run_draws_what_was_set_and_what_is_left(atlas, graph):
+    run = atlas.intervene(DALLAS, {"Texas": -1.0}, graph=graph)
+    shown = " ".join(text.get_text() for text in run.plot(n=3, n_groups=4, title="Dallas").figure.findobj(match_text))
+    assert "Texas" in shown
+    assert "Austin" in shown
+    assert run._factor("Texas") == pytest.approx(-1.0)
+    edges = run._edges_between({"Texas": run.edits.names["Texas"], "answer": [graph.targets.id.iloc[0]]})
+    into = sum(
+        graph.outputs(node).set_index("id").weight.get(graph.targets.id.iloc[0], 0) for node in run.edits.names["Texas"]
+    )
+    assert edges.query("target == 'answer'").weight.sum() == pytest.approx(into, rel=1e-4)
+    assert atlas.intervene(DALLAS, {"Texas": -1.0}).plot() is not None
+
+
+def match_text(artist):
+    return hasattr(artist, "get_text")

@@ -176,7 +176,7 @@ class InterventionRun:
         The others are those whose activation changed most; edges between groups are the graph's, added up, where the
         run has a graph. Options go to `circuitlab.figures.plot_intervention`; returns matplotlib axes.
         """
-        from circuitlab.figures import plot_intervention  # pyright: ignore[reportAttributeAccessIssue]
+        from circuitlab.figures import plot_intervention
 
         groups = {name: list(ids) for name, ids in self.edits.names.items()}
         claimed = {node for ids in groups.values() for node in ids}
