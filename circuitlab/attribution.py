@@ -166,6 +166,10 @@ class Attributor:
         """One layer: `gradient[:old]` stands after the block, and all of it before the block when this returns.
 
         The last rows are targets that join here. At layer 0, edges from the tokens are written instead of going on.
+
+        In a sequential block the MLP, here its skip connection, reads after the attention has written: gradients pass
+        the skip first, and targets that join pass the attention too. In a parallel block both read the block's input:
+        the attention takes the gradient as it stands after the block, and targets join below it.
         """
         n_layers, place = self.sources.n_layers, slice(self.sources.first_error, pos + 1)
         network = self.local.network

@@ -179,7 +179,7 @@ def _report(summary: dict) -> str:
     lines = [answer]
     if others:
         also = ", ".join(f"{o['token'].strip()} {o['probability']:.1%}" for o in others[:4] if o["probability"])
-        lines.append(f"  also: {also}" if also else "")
+        lines += [f"  also: {also}"] if also else []
     if summary["routes"]:
         lines += ["", "what it runs through (all paths from a word through the features of one label)"]
         lines += [f"  {route['text']}  ({route['share']:.0%} of the logit)" for route in summary["routes"]]
@@ -192,12 +192,12 @@ def _report(summary: dict) -> str:
         f"graph         {full['nodes']:,} nodes, {full['edges']:,} edges; "
         f"pruned to {pruned['nodes']:,} nodes, {pruned['edges']:,} edges",
         f"scores        replacement {scores['replacement']:.3f}, completeness {scores['completeness']:.3f}",
-        f"check         in-edges add up for all {summary['check']['targets']:,} targets, "
+        f"check         in-edges against pre-activation, {summary['check']['targets']:,} targets: "
         f"worst relative miss {summary['check']['worst_relative_miss']:.1e}",
     ]
     if summary["written"]:
         lines.append(f"written       {', '.join(summary['written'])}")
-    return "\n".join(line for line in lines if line is not None)
+    return "\n".join(lines)
 
 
 # ---- train ----
@@ -237,7 +237,7 @@ def train(
     from circuitlab.training import train as train_transcoder
 
     settings = {name: value for name, value in settings.items() if value is not None}
-    settings |= {"steps": steps} if steps else {"minutes": minutes}
+    settings |= {"minutes": minutes} if steps is None else {"steps": steps}
     config = TrainingConfig(**settings)
     _quiet_transformers()
     loaded = load_model(model, device=device)

@@ -103,7 +103,7 @@ class Graph:
 
     @property
     def targets(self) -> pd.DataFrame:
-        """The rows of `nodes` that the graph explains: its logits, by falling probability."""
+        """The rows of `nodes` that the graph explains: its logits, as asked for or by falling probability."""
         return self.nodes.iloc[np.flatnonzero(self.kind_mask("logit"))]
 
     @property
@@ -191,8 +191,7 @@ class Graph:
         if unknown:
             return (
                 f"{unknown} of {len(table)} targets carry no pre_activation, so the sum of their in-edges "
-                f"cannot be "
-                "checked (graph files of other tools do not record it)"
+                "cannot be checked (graph files of other tools do not record it)"
             )
         pruned = self.metadata.get("pruned")
         if pruned and not pruned.get("fold"):
@@ -384,10 +383,8 @@ def _check_edges(nodes: pd.DataFrame, links: Links) -> None:
         target, source = filled[back[0]], highest[back[0]]
         raise ValueError(
             f"the edge {nodes['id'].iloc[source]} → {nodes['id'].iloc[target]} goes from row {source} back "
-            f"to row "
-            f"{target}: rows must be in topological order (constants, tokens, errors, features by layer, "
-            f"logits), and "
-            "a graph has no cycles"
+            f"to row {target}: rows must be in topological order (constants, tokens, errors, features by layer, "
+            "logits), and a graph has no cycles"
         )
     kind = nodes["kind"].iloc[filled]
     rootless = kind.isin(("token", "error", "constant")).to_numpy(bool)
@@ -395,6 +392,5 @@ def _check_edges(nodes: pd.DataFrame, links: Links) -> None:
         row = filled[rootless.argmax()]
         raise ValueError(
             f"node {nodes['id'].iloc[row]!r} is a {nodes['kind'].iloc[row]} but has {links.counts[row]} "
-            f"in-edges; "
-            "only features and logits are targets"
+            "in-edges; only features and logits are targets"
         )

@@ -1,8 +1,9 @@
 """The edges of a graph as compressed sparse rows by target: three flat arrays, checked once.
 
-Row t of the matrix A (row = target, column = source) is `source[indptr[t]:indptr[t + 1]]` with the weights
-beside it. A graph of 7,000 nodes and 12 million edges takes 96 MB this way; the dense matrix would take twice
-that in float32 and hide which edges exist.
+Row t of the matrix A (row = target, column = source) is `source[indptr[t]:indptr[t + 1]]` with the weights beside it.
+A graph of 7,000 nodes and 12 million edges takes 96 MB this way; the dense matrix would take twice that in float32 and
+hide which edges exist. In a traced graph all targets of a layer and position have the same sources: there they are
+kept once for each such run of rows, 48 MB in all, until someone asks for the flat array.
 """
 
 from __future__ import annotations
@@ -102,8 +103,7 @@ class Links:
         if target.size and (target.min() < 0 or target.max() >= n_nodes):
             raise ValueError(
                 f"edges have targets {target.min()} to {target.max()}; there are {n_nodes} nodes, so row "
-                f"numbers "
-                f"run from 0 to {n_nodes - 1}"
+                f"numbers run from 0 to {n_nodes - 1}"
             )
         key = target * max(n_nodes, 1) + source
         if sum_duplicates:
@@ -174,8 +174,7 @@ def _check_compressed_rows(indptr: np.ndarray, source: np.ndarray, weight: np.nd
     if len(source) and (source.min() < 0 or source.max() >= len(indptr) - 1):
         raise ValueError(
             f"edges have sources {source.min()} to {source.max()}; there are {len(indptr) - 1} nodes, so row "
-            f"numbers "
-            f"run from 0 to {len(indptr) - 2}"
+            f"numbers run from 0 to {len(indptr) - 2}"
         )
     _check_finite(weight)
 

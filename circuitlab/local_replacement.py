@@ -7,6 +7,8 @@ position, e^l = y^l - ŷ^l, carries what the transcoder missed. Between the spar
     resid_pre^{l+1} = resid_mid^l + ŷ^l + e^l
     x^l             = resid_mid^l, or the frozen norm_2^l of it: what the encoder of layer l reads
 
+(GPT-NeoX's blocks are parallel: their MLP reads the norm of resid_pre^l, not of resid_mid^l.)
+
 `FrozenNetwork` holds that linear network, `LocalReplacement` adds the prompt's features, errors and embeddings.
 
 Source: Ameisen et al. 2025, "Circuit Tracing", sections "The local replacement model" and "Constructing an
@@ -43,21 +45,22 @@ class FrozenNorm:
         return replace(self, bias=None)
 
     def apply(self, x: Float[Tensor, "*batch pos d_model"]) -> Float[Tensor, "*batch pos d_model"]:
-        y = self.linear(x)
+        y = (x - x.mean(-1, keepdim=True) if self.centred else x) * (self.gain * self.inverse_scale)
         return y if self.bias is None else y + self.bias
 
-    def linear(self, x: Float[Tensor, "*batch pos d_model"]) -> Float[Tensor, "*batch pos d_model"]:
-        return (x - x.mean(-1, keepdim=True) if self.centred else x) * (self.gain * self.inverse_scale)
-
     def fold_into(self, weight: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
-        """Rows w with w·y = (folded w)·x * inverse_scale: the transposed map but for its one number per position."""
+        """The transposed map, but for its one number per position: w·(y − bias) = (folded w)·x * inverse_scale."""
         scaled = weight * self.gain
         return scaled - scaled.mean(-1, keepdim=True) if self.centred else scaled
 
 
 @dataclass(frozen=True)
 class FrozenBlock:
-    """One block with fixed attention pattern and norm denominators; None where the family has no such norm."""
+    """One block with fixed attention pattern and norm denominators.
+
+    `encoder_norm` stands between the stream and the encoder, `decoder_norm` between the decoder and the stream; None
+    where the family has no such norm or the hook lies on the stream's side of it.
+    """
 
     ln1: FrozenNorm
     ln1_post: FrozenNorm | None
@@ -97,13 +100,12 @@ class FrozenNetwork:
 
     blocks: tuple[FrozenBlock, ...]
     final_norm: FrozenNorm
-    n_positions: int
 
     def without_biases(self, from_block: int, readout: bool) -> FrozenNetwork:
         """The same network with no biases in the blocks from `from_block` on, nor, unless `readout`, at the end."""
         blocks = [b if i < from_block else b.without_biases() for i, b in enumerate(self.blocks)]
         final = self.final_norm if readout else self.final_norm.without_bias()
-        return FrozenNetwork(tuple(blocks), final, self.n_positions)
+        return FrozenNetwork(tuple(blocks), final)
 
     def encoder_inputs(
         self,
@@ -143,6 +145,8 @@ class LocalReplacement:
 
     `errors[l, p]` and `mlp_constants[l, p]` live at the decoder's hook: the true MLP output is skip(x) + Σ features +
     error + constant. With BOS masked, position 0 has neither features nor error: all it wrote is constant.
+    The first stream is `token_embeddings` + `constant_embeddings` (positions, where they are added), the last, normed,
+    is `final`; `logits` are the true model's.
     """
 
     tokens: Int[Tensor, " pos"]
@@ -176,11 +180,11 @@ def local_replacement(
     features = tuple(_active(transcoder, layer, inputs[layer], mask_bos) for layer in range(n))
     reconstructed = torch.stack([_write_features(transcoder, features, layer, outputs[layer]) for layer in range(n)])
     bias = torch.stack([b.detach().to(outputs) for b in transcoder.b_dec])[:, None].expand_as(outputs)
-    skip = torch.stack([inputs[layer].new_zeros(()) + _skip(transcoder, layer, inputs[layer]) for layer in range(n)])
+    skip = torch.stack([skip_output(transcoder, layer, x) for layer, x in enumerate(inputs)])
     errors = outputs - reconstructed - bias - skip
     constants = bias.clone()
     if mask_bos:
-        constants[:, 0] = (outputs - skip.expand_as(outputs))[:, 0]
+        constants[:, 0] = (outputs - skip)[:, 0]
         errors[:, 0] = 0.0
     embedding = seen["blocks.0.hook_resid_pre"]
     positional = seen["hook_pos_embed"] if "hook_pos_embed" in seen else torch.zeros_like(embedding)
@@ -248,7 +252,7 @@ def _freeze(model: Model, transcoder: Transcoder, seen: dict[str, Tensor], dtype
         )
     final = frozen(model.final_norm, "ln_final")
     assert final is not None
-    return FrozenNetwork(tuple(blocks), final, len(seen["blocks.0.hook_resid_pre"]))
+    return FrozenNetwork(tuple(blocks), final)
 
 
 def _cast(weights: AttentionWeights, dtype: torch.dtype) -> AttentionWeights:
@@ -288,6 +292,7 @@ def _write_features(
     return total
 
 
-def _skip(transcoder: Transcoder, layer: int, x: Float[Tensor, "pos d_model"]) -> Tensor:
+def skip_output(transcoder: Transcoder, layer: int, x: Float[Tensor, "pos d_model"]) -> Float[Tensor, "pos d_model"]:
+    """What the skip connection of a layer writes for these inputs, in their precision; zeros where there is none."""
     skip = transcoder.skip(layer, x.to(transcoder.dtype))
     return skip.detach().to(x.dtype) if isinstance(skip, Tensor) else torch.zeros_like(x)

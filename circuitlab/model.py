@@ -191,10 +191,9 @@ class Model:
     ) -> tuple[Float[Tensor, "batch pos vocab"], dict[str, Tensor]]:
         """One forward pass: logits and the activations at `capture`, taken after `edit` has had its say.
 
-        `options` go to the model: `past_key_values=new_cache()` reads and extends a key-value cache.
-
-        `edit` maps a site to a function of its activation that returns the replacement. The hooks are gone when this
-        returns or raises, a KeyboardInterrupt included. Gradients are on or off as the caller set them.
+        `edit` maps a site to a function of its activation that returns the replacement. `options` go to the model:
+        `past_key_values=new_cache(), use_cache=True` reads and extends a key-value cache. The hooks are gone when
+        this returns or raises, a KeyboardInterrupt included. Gradients are on or off as the caller set them.
         """
         captured: dict[str, Tensor] = {}
         hooks: list[tuple[str, Callable]] = []
@@ -313,9 +312,10 @@ def load_model(
 
     A model in memory is copied, since TransformerLens rewires what it wraps. `device` defaults to CUDA, else MPS, else
     the CPU; `dtype` to float32, or to what a model in memory has. Raises FileNotFoundError for a folder that is not
-    there, ValueError for an architecture that cannot be traced and for weights that are not finite.
+    there, ValueError for an architecture that cannot be traced, weights that are not finite and a device that this
+    machine lacks.
     """
-    device = torch.device(device or best_device())
+    device = _usable(device or best_device())
     if isinstance(source, nn.Module):
         name = getattr(source.config, "name_or_path", "") or type(source).__name__
         hf_model, words = copy.deepcopy(source), []
@@ -337,6 +337,17 @@ def best_device() -> str:
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _usable(device: str | torch.device) -> torch.device:
+    """The device, or ValueError where this machine cannot compute on it."""
+    try:
+        found = torch.device(device)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"device={str(device)!r} cannot be used ({reason}): here {best_device()!r} can") from error
+    return found
 
 
 def _from_pretrained(name: str, tokenizer: Any, dtype: torch.dtype, revision: str | None) -> tuple[Any, Any, list[str]]:

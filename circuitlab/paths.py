@@ -32,7 +32,7 @@ def strongest_paths(
 ) -> pd.DataFrame:
     """The n paths of largest |contribution| from nodes of the kinds `sources` into `target`, strongest first.
 
-    `target` is the id of a logit or feature, by default the top logit. Columns: `contribution` (to the
+    `target` is the id of a logit or feature, by default the first logit. Columns: `contribution` (to the
     target's pre-activation), `share` (of that pre-activation; missing where it is unknown), `nodes` (ids
     along the path), `names`, and `text`, the path on one line.
     """
@@ -41,7 +41,7 @@ def strongest_paths(
     unknown = [kind for kind in sources if kind not in KINDS or kind == "logit"]
     if unknown or not sources:
         raise ValueError(f"sources={sources!r}: expected some of {', '.join(KINDS[:-1])}")
-    end = _target_row(graph, target)
+    end = target_row(graph, target)
     prefixes = _Prefixes(graph, end, graph.kind_mask(*sources))
     found = []
     while len(found) < n and (step := prefixes.get(end, len(found))) is not None:
@@ -70,8 +70,7 @@ def _texts(graph: Graph, paths: list[list[int]], contributions: list[float]) -> 
 
 
 def path_text(graph: Graph, rows: Sequence[int], contribution: float, longest: int = 7, positions: bool = False) -> str:
-    """One line: `Dal·las → L1/234 "Texas" → … → Austin  +1.23`; of more than `longest` nodes the middle is
-    cut.
+    """One line: `Dal·las → L1/234 "Texas" → … → Austin  +1.23`; of more than `longest` nodes the middle is cut.
 
     With `positions` features stand as `L1/234 @6`.
     """
@@ -85,14 +84,10 @@ def path_text(graph: Graph, rows: Sequence[int], contribution: float, longest: i
 def word_of(tokens: Sequence[str], pos: int) -> str:
     """A token with the pieces of its word before it, dots between: `Dal·las` for `las` after ` Dal`."""
     pieces = [tokens[pos].strip() or repr(tokens[pos])]
-    while pos > 0 and len(pieces) < 4 and _continues(tokens[pos]) and _is_word(tokens[pos - 1].lstrip()):
+    while pos > 0 and len(pieces) < 4 and _is_word(tokens[pos]) and _is_word(tokens[pos - 1].lstrip()):
         pos -= 1
         pieces.insert(0, tokens[pos].strip())
     return "·".join(pieces)
-
-
-def _continues(token: str) -> bool:
-    return bool(token) and _is_word(token)
 
 
 def _is_word(token: str) -> bool:
@@ -111,7 +106,8 @@ def _path_name(graph: Graph, row: int, position: bool = False) -> str:
     return f"{name} @{pos}" if position and kind == "feature" and not pd.isna(pos) else name
 
 
-def _target_row(graph: Graph, target: str | None) -> int:
+def target_row(graph: Graph, target: str | None) -> int:
+    """The row that paths lead into: of this logit or feature, by default of the first logit."""
     if target is not None:
         row = graph.row(target)
         kind = graph.nodes["kind"].iat[row]
@@ -124,7 +120,7 @@ def _target_row(graph: Graph, target: str | None) -> int:
     return int(logits[0])
 
 
-def _passing(graph: Graph) -> Float64[np.ndarray, " node"]:
+def passing(graph: Graph) -> Float64[np.ndarray, " node"]:
     """1 / p_t for features, 0 for what nothing passes through; where p is unknown the activation serves."""
     nodes = graph.nodes
     value = nodes["pre_activation"].fillna(nodes["activation"]).to_numpy(float)
@@ -133,15 +129,13 @@ def _passing(graph: Graph) -> Float64[np.ndarray, " node"]:
         row = int(np.flatnonzero(on & np.isnan(value))[0])
         raise ValueError(
             f"feature {nodes['id'].iat[row]} has neither pre_activation nor activation, so the share of an "
-            f"input in "
-            "it is unknown; paths need one of the two"
+            "input in it is unknown; paths need one of the two"
         )
     return np.divide(1.0, value, out=np.zeros(len(value)), where=on)
 
 
 class _Prefixes:
-    """The products along the paths from the sources into each row, by falling size, found one by one on
-    demand.
+    """The products along the paths from the sources into each row, by falling size, found one by one on demand.
 
     First one sweep gives every row its largest product. The next one of a row is then the largest among: for
     each in-edge, its share times the next product of the edge's source not yet used; only rows that a wanted
@@ -150,7 +144,7 @@ class _Prefixes:
 
     def __init__(self, graph: Graph, end: int, is_source: Bool[np.ndarray, " node"]) -> None:
         self.links, self.end, self.is_source = graph.links, end, is_source
-        self.passing = _passing(graph)
+        self.passing = passing(graph)
         self.passing[end] = 1.0
         self.largest = is_source.astype(np.float64)
         for row in np.flatnonzero(self.links.counts[: end + 1] > 0).tolist():

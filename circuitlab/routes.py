@@ -18,7 +18,7 @@ import pandas as pd
 from jaxtyping import Bool, Float64
 
 from circuitlab.graph import Graph
-from circuitlab.paths import word_of
+from circuitlab.paths import passing, target_row, word_of
 
 
 def contributions(
@@ -26,14 +26,14 @@ def contributions(
 ) -> Float64[np.ndarray, " node"]:
     """c: what each node adds to the pre-activation of `target` along all paths, or all that avoid `without`."""
     links, end = graph.links, graph.row(target)
-    pre_activation = graph.nodes["pre_activation"].to_numpy(dtype=np.float64)
+    share = passing(graph)
     blocked = np.zeros(len(graph.nodes), dtype=bool) if without is None else without
     total = np.zeros(len(graph.nodes))
     for row in range(end, -1, -1):
         span = slice(links.indptr[row], links.indptr[row + 1])
         if span.start == span.stop or blocked[row] or not (row == end or total[row]):
             continue
-        scale = 1.0 if row == end else total[row] / pre_activation[row]
+        scale = 1.0 if row == end else total[row] * share[row]
         total[links.source[span]] += scale * links.weight[span]
     total[blocked] = 0.0
     return total
@@ -45,19 +45,22 @@ def routes(graph: Graph, n: int = 10, target: str | None = None, n_labels: int =
     Columns: `word`, `label`, `target`, `contribution` (to the target's pre-activation), `share` (of it), `features`
     (how many share the label) and `text`. Empty where no feature has a label.
     """
-    end = graph.targets["id"].iloc[0] if target is None else target
-    whole = float(graph.nodes["pre_activation"].iat[graph.row(end)])
+    if n < 1:
+        raise ValueError(f"n={n}: ask for at least 1 route")
+    row = target_row(graph, target)
+    end = str(graph.nodes["id"].iat[row])
+    whole = float(graph.nodes["pre_activation"].iat[row])
     words = _words(graph)
     everything = contributions(graph, end)
-    rows = []
+    found = []
     for label, members in _labels(graph, n_labels).items():
         through = everything - contributions(graph, end, members)
         for word, tokens in words.items():
             amount = float(through[tokens].sum())
-            rows.append((word, label, amount, int(members.sum())))
-    rows.sort(key=lambda row: -abs(row[2]))
-    answer = graph.names[graph.row(end)].strip()
-    table = pd.DataFrame(rows[:n], columns=["word", "label", "contribution", "features"])
+            found.append((word, label, amount, int(members.sum())))
+    found.sort(key=lambda route: -abs(route[2]))
+    answer = graph.names[row].strip()
+    table = pd.DataFrame(found[:n], columns=["word", "label", "contribution", "features"])
     table.insert(2, "target", answer)
     table["share"] = table["contribution"] / whole
     table["text"] = [

@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from circuitlab.local_replacement import LocalReplacement
+from circuitlab.local_replacement import LocalReplacement, skip_output
 
 
 @dataclass(frozen=True)
@@ -86,16 +86,18 @@ def stack_decoders(local: LocalReplacement) -> Decoders:
     """Gather the decoder rows of active features, each scaled by its activation: no other row is read."""
     n_layers, n_pos = len(local.features), len(local.tokens)
     at = [active.pos.cpu().numpy() for active in local.features]
-    features = np.stack([np.bincount(pos, minlength=n_pos) for pos in at])
-    counts = features + (np.arange(n_pos) >= local.mask_bos)  # and an error
-    within = np.cumsum(counts, 0) - counts
-    width = np.concatenate([[0], np.cumsum(counts.sum(0))])
+    features = np.stack([np.bincount(pos, minlength=n_pos) for pos in at])  # [layer, pos], as the next two
+    counts = features + (np.arange(n_pos) >= local.mask_bos)  # features and the error
+    within = np.cumsum(counts, 0) - counts  # where a layer begins among the sources of its position
+    width = np.concatenate([[0], np.cumsum(counts.sum(0))])  # [pos + 1]
+    # how many features of the same layer and position come before each
     nth = [np.arange(len(pos)) - (np.cumsum(row) - row)[pos] for pos, row in zip(at, features, strict=True)]
     blocks, columns = [], []
     for layer in range(n_layers):
         first = 0 if local.transcoder.config.kind == "clt" else layer
+        # The rows of `stacked` are the sources that write here, by position: position p has starts[p] to starts[p + 1].
         starts = np.concatenate([[0], np.cumsum(counts[first : layer + 1].sum(0))])
-        offset = starts[:-1] - within[first]
+        offset = starts[:-1] - within[first]  # from a place among the sources of a position to a row
         stacked = local.errors.new_zeros(int(starts[-1]), local.errors.shape[-1])
         for source in range(first, layer + 1):
             active = local.features[source]
@@ -165,8 +167,7 @@ def _push(
 
     def mlp_out(layer: int, x: Tensor) -> Tensor:
         constant = local.mlp_constants[layer] if layer < n_blocks else torch.zeros_like(x)
-        skipped = transcoder.skip(layer, x.to(transcoder.dtype))
-        return constant + (skipped.detach().to(x.dtype) if isinstance(skipped, Tensor) else 0.0)
+        return constant + skip_output(transcoder, layer, x)
 
     inputs, final = network.encoder_inputs(embedding, mlp_out)
     return torch.stack([*inputs, final])

@@ -60,7 +60,7 @@ def resolve_targets(
     max_logits: int,
     logit_mass: float,
 ) -> list[Target]:
-    """Targets at one position, by falling probability where they are chosen automatically (`requests` None).
+    """Targets at one position: as requested, or by falling probability where `requests` is None.
 
     Automatic: the fewest top tokens that cover `logit_mass` of the probability, at most `max_logits` (the paper: 10
     and 0.95). A negative position counts from the end.

@@ -135,7 +135,7 @@ def _fill(
 
 
 @dataclass(frozen=True)
-class Rows:
+class EdgeRows:
     """Edges of the targets at one layer and position: `weights[i, j]` from row columns[j] to row rows[i]."""
 
     layer: int
@@ -144,12 +144,12 @@ class Rows:
     weights: Float[np.ndarray, "target edge"]
 
 
-def _rows_of(attributor: Attributor, targets: Targets, rows: Int[np.ndarray, " target"]) -> list[Rows]:
+def _edge_rows(attributor: Attributor, targets: Targets, rows: Int[np.ndarray, " target"]) -> list[EdgeRows]:
     sources, result = attributor.sources, []
     for start, stop, layer, pos in targets.runs():
         columns = _columns(sources, layer, pos)
         weights = torch.empty(stop - start, len(columns), dtype=attributor.local.final.dtype)
-        result.append(Rows(layer, rows[start:stop], columns, weights.numpy()))
+        result.append(EdgeRows(layer, rows[start:stop], columns, weights.numpy()))
     _fill(attributor, targets, [torch.from_numpy(block.weights) for block in result])
     return result
 
@@ -162,22 +162,22 @@ def _most_influential_edges(
     n_features = sum(map(len, local.features))
     first_feature = sources.n_rows - n_features
     logit_rows = sources.n_rows + np.arange(len(targets))
-    blocks = _rows_of(attributor, logits, logit_rows)
+    blocks = _edge_rows(attributor, logits, logit_rows)
     importance = np.array([1.0 if target.probability is None else target.probability for target in targets])
     chosen = np.zeros(sources.n_rows, dtype=bool)
-    rounds = max(max_features // 8, 32)
+    per_round = max(max_features // 8, 32)  # few rounds, each of which sees what the last ones found
     with tqdm(total=max_features, desc="attributing", unit="feature", delay=2, disable=not progress) as bar:
         while (missing := max_features - int(chosen.sum())) > 0:
             influence = _influence(blocks, importance, sources)
             influence[:first_feature] = -1.0
             influence[chosen] = -1.0
-            best = np.sort(np.argsort(-influence, kind="stable")[: min(rounds, missing)])
+            best = np.sort(np.argsort(-influence, kind="stable")[: min(per_round, missing)])
             chosen[best] = True
             parts = [
                 feature_targets(local, layer, best[(best >= starts[0]) & (best < starts[-1])] - int(starts[0]))
                 for layer, starts in enumerate(sources.position_starts)
             ]
-            blocks += _rows_of(attributor, Targets.join(parts), best)
+            blocks += _edge_rows(attributor, Targets.join(parts), best)
             bar.update(len(best))
     kept = chosen.copy()
     kept[:first_feature] = True
@@ -185,7 +185,7 @@ def _most_influential_edges(
 
 
 def _influence(
-    blocks: list[Rows], importance: Float[np.ndarray, " logit"], sources: Sources
+    blocks: list[EdgeRows], importance: Float[np.ndarray, " logit"], sources: Sources
 ) -> Float[np.ndarray, " row"]:
     """Influence on the logits of every source through the rows computed so far (constants take no part)."""
     influence = np.zeros(sources.n_rows + len(importance))
@@ -197,7 +197,7 @@ def _influence(
     return influence[: sources.n_rows]
 
 
-def _fold(blocks: list[Rows], kept: Bool[np.ndarray, " row"], sources: Sources) -> Links:
+def _fold(blocks: list[EdgeRows], kept: Bool[np.ndarray, " row"], sources: Sources) -> Links:
     """Compressed rows over the kept nodes; a dropped feature's edges join those of its layer and position's error."""
     destination = np.arange(sources.n_rows)
     for layer, starts in enumerate(sources.position_starts):
@@ -234,27 +234,27 @@ def _node_table(
     kept: Bool[np.ndarray, " row"] | None,
     labels: Mapping[str, str],
 ) -> pd.DataFrame:
-    """`Graph.nodes` without influence, in the order of `Sources`, then the targets by falling probability."""
+    """`Graph.nodes` without influence, in the order of `Sources`, then the targets in theirs."""
     local, sources = attributor.local, attributor.sources
     tokens, positions, layers = local.tokens.tolist(), range(sources.n_positions), range(sources.n_layers)
     errors = [(layer, pos) for layer in layers for pos in positions[sources.first_error :]]
     parts = [
-        _rows("constant", attributor.leaves.constants),
-        _rows(
+        _nodes_of("constant", attributor.leaves.constants),
+        _nodes_of(
             "token",
             [f"E_{token}_{pos}" for pos, token in enumerate(tokens)],
             pos=positions,
             token_id=tokens,
             token=model.token_strings(tokens),
         ),
-        _rows(
+        _nodes_of(
             "error",
             [f"{layer}_-1_{pos}" for layer, pos in errors],
             layer=[layer for layer, _ in errors],
             pos=[pos for _, pos in errors],
         ),
         *(_feature_rows(local, layer, labels) for layer in layers),
-        _rows(
+        _nodes_of(
             "logit",
             [
                 f"{model.n_layers + 1}_{f'd{i}' if target.token_id is None else target.token_id}_{target.pos}"
@@ -267,26 +267,28 @@ def _node_table(
             probability=[target.probability for target in targets],
         ),
     ]
-    table = pd.DataFrame({column: _column(dtype, [part[column] for part in parts]) for column, dtype in KNOWN.items()})
+    table = pd.DataFrame(
+        {column: _column(dtype, [part[column] for part in parts]) for column, dtype in TRACED_COLUMNS.items()}
+    )
     if kept is None:
         return table
     return table.loc[np.concatenate([kept, np.ones(len(targets), dtype=bool)])].reset_index(drop=True)
 
 
-KNOWN = {column: dtype for column, dtype in NODE_COLUMNS.items() if column not in ("influence", "supernode")}
+TRACED_COLUMNS = {column: dtype for column, dtype in NODE_COLUMNS.items() if column not in ("influence", "supernode")}
 """The columns that tracing fills."""
 
 
-def _rows(kind: str, ids: Sequence[str], **values: Sequence) -> dict[str, Sequence]:
+def _nodes_of(kind: str, ids: Sequence[str], **values: Sequence) -> dict[str, Sequence]:
     """Columns of nodes of one kind; what is not given is missing."""
     missing = [None] * len(ids)
-    return {column: values.get(column, missing) for column in KNOWN} | {"id": ids, "kind": [kind] * len(ids)}
+    return {column: values.get(column, missing) for column in TRACED_COLUMNS} | {"id": ids, "kind": [kind] * len(ids)}
 
 
 def _feature_rows(local: LocalReplacement, layer: int, labels: Mapping[str, str]) -> dict[str, Sequence]:
     active = local.features[layer]
     pos, feature = active.pos.tolist(), active.feature.tolist()
-    return _rows(
+    return _nodes_of(
         "feature",
         [f"{layer}_{index}_{at}" for index, at in zip(feature, pos, strict=True)],
         layer=[layer] * len(pos),

@@ -207,6 +207,20 @@ def test_constants_by_layer_add_up_to_the_one_constant():
     np.testing.assert_allclose(summed.loc[list(one.index)], one, atol=1e-10)
 
 
+def test_cut_into_small_jobs_on_threads_the_edges_are_the_same(monkeypatch):
+    model, transcoder = load_model(tiny_hf_model("llama")), random_transcoder("clt")
+    whole, threads = trace(model, transcoder, PROMPT), torch.get_num_threads()
+    monkeypatch.setattr("circuitlab.attribution.CHUNK", 1)
+    monkeypatch.setattr("circuitlab.attribution.SMALL", 0)
+    torch.set_num_threads(2)
+    try:
+        cut = trace(model, transcoder, PROMPT)
+        assert torch.get_num_threads() == 2, "torch has its threads back"
+    finally:
+        torch.set_num_threads(threads)
+    np.testing.assert_allclose(cut.links.weight, whole.links.weight, atol=1e-12)
+
+
 def test_a_feature_has_no_edge_into_its_own_or_an_earlier_layer():
     graph = trace(load_model(tiny_hf_model("llama")), random_transcoder("clt"), PROMPT)
     layer, kind = graph.nodes.layer, graph.nodes.kind

@@ -23,7 +23,7 @@ def test_trace_answers_and_writes_what_is_asked(run, tmp_path):
     result = run("trace", DALLAS, *[part for file in files for part in ("-o", file)])
     assert result.exit_code == 0, result.output
     assert f"{DALLAS} → Austin" in result.output
-    for expected in ("strongest paths", "replacement", "completeness", "in-edges add up"):
+    for expected in ("strongest paths", "replacement", "completeness", "worst relative miss"):
         assert expected in result.output
     assert all(file.stat().st_size > 1000 for file in files)
     assert Graph.open(tmp_path / "dallas.json").targets.token.iloc[0].strip() == "Austin"
@@ -53,6 +53,8 @@ def test_trace_as_json_is_one_document(run):
         (["trace", DALLAS, "--model", "./nowhere/at/all"], "no transcoder was named"),
         (["train", "--model", "./nowhere/at/all"], "there is no folder"),
         (["trace", "fact : " * 100], "reads at most"),
+        (["trace", DALLAS, "--device", "nonsense"], "device='nonsense' cannot be used"),
+        (["train", "--model", "x", "--steps", "0"], "steps=0 must be at least 1"),
     ],
 )
 def test_mistakes_end_in_one_line(run, arguments, message, tmp_path, monkeypatch):

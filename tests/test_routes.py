@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from circuitlab.graph import Graph
 from circuitlab.routes import contributions, routes
 from tests.graphs import closing_graph
 
@@ -55,3 +56,12 @@ def test_constants_tokens_and_errors_make_up_the_whole_logit():
 
 def test_no_labels_no_routes():
     assert routes(closing_graph(0)).empty
+
+
+def test_routes_need_a_target_and_a_number():
+    graph = closing_graph(0)
+    with pytest.raises(ValueError, match="n=0: ask for at least 1 route"):
+        routes(graph, n=0)
+    keep = ~graph.kind_mask("logit")
+    with pytest.raises(ValueError, match="no logit"):
+        routes(Graph(graph.prompt, graph.tokens, graph.nodes[keep], graph.links.select(keep)))

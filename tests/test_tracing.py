@@ -95,6 +95,12 @@ def test_max_features_keeps_rows_unchanged_and_folds_the_rest(llama, clt):
         for edge in edges.itertuples():
             assert edge.weight == pytest.approx(full[edge.source, edge.target])
     assert small.metadata["active_features"] == (whole.nodes.kind == "feature").sum()
+    target, error = small.targets.id.iloc[0], "1_-1_4"
+    place = whole.nodes[(whole.nodes.layer == 1) & (whole.nodes.pos == 4)].id
+    left_out = set(place) - set(small.nodes.id)
+    assert left_out
+    folded = small.edges.set_index(["source", "target"]).weight[error, target]
+    assert folded == pytest.approx(sum(full[source, target] for source in [*left_out, error]))
 
 
 def test_max_features_chooses_the_influential(llama, clt):

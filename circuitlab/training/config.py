@@ -38,7 +38,7 @@ class TrainingConfig:
     betas: tuple[float, float] = (0.9, 0.999)
     """Adam's decay rates."""
     warmup: int = 100
-    """Steps over which the learning rate rises linearly; then it falls as a cosine."""
+    """Steps over which the learning rate rises linearly, as a factor on a cosine that falls over all steps."""
     final_learning_rate: float = 0.02
     """Learning rate of the last step, as a fraction of the highest."""
 

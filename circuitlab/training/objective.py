@@ -147,7 +147,7 @@ def dead_features(silent_for: Tensor, dead_after: int) -> Bool[Tensor, "layer fe
 
 
 def learning_rate_at(step: int, total: int, warmup: int, final: float) -> float:
-    """Factor on the highest learning rate: linear up to `warmup`, then a cosine down to `final`."""
+    """Factor on the highest learning rate: a cosine down to `final`, times a linear rise up to `warmup`."""
     rise = min(1.0, (step + 1) / warmup) if warmup else 1.0
     fraction = min(step / max(total - 1, 1), 1.0)
     return rise * (final + (1 - final) * 0.5 * (1 + math.cos(math.pi * fraction)))
