@@ -306,7 +306,7 @@ def main() -> None:
     texts = STORIES if arguments.stories else atlas_prompts()
     jobs = {
         "states": lambda: states(model, arguments.strength),
-        "words": lambda: (operation(model, 1.0), operand(model, 1.0), language_swap(model, 1.5)),
+        "words": lambda: (operation(model, 1.0), operand(model, 1.5), language_swap(model, 1.5)),
         "sums": lambda: [sums(model, factor) for factor in (0.0, -1.0)],
         "knock-on": lambda: knock_on(model, texts),
         "time": lambda: times(model),
