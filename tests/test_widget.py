@@ -1,5 +1,6 @@
 """The widget's Python side: state that fits the graph, undo, columns that say what the tables say."""
 
+import itertools
 import json
 
 import numpy as np
@@ -112,12 +113,15 @@ def test_a_step_back_in_the_browser_is_an_undo_here(graph, ids):
     assert (view.session.can_undo, view.session.can_redo) == (False, True)
 
 
-def test_dragging_a_threshold_is_one_step(graph):
-    view = graph.view()
+@pytest.mark.parametrize(("pause", "before"), [(0.1, 0.8), (60.0, 0.78)])
+def test_dragging_a_threshold_is_one_step(graph, monkeypatch, pause, before):
+    now = itertools.count(step=pause)
+    monkeypatch.setattr("circuitlab.widgets.session.time.monotonic", lambda: next(now))
+    session = cl.Session(graph)
     for share in (0.79, 0.78, 0.77):
-        view.node_threshold = share
-    view.undo()
-    assert view.node_threshold == 0.8
+        session.node_threshold = share
+    session.undo()
+    assert session.node_threshold == before
 
 
 @pytest.mark.parametrize(

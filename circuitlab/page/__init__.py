@@ -1,9 +1,9 @@
 """One self-contained page for a traced graph: `dallas.html`, to open, send or print, offline.
 
 Reads a `Graph` and gives HTML: the prompt with its answer, where it comes from and how far it can be trusted
-(check, replacement and completeness scores), the figure, the strongest paths, and tables of nodes and edges
-that sort, filter and light up in the figure. The script and style are the bundles of `widgets/`, written into
-the page; nothing is ever loaded from elsewhere, and the page's own security policy forbids it: only the
+(check, replacement and completeness scores), the interactive graph, the figure, the strongest paths, and tables of
+nodes and edges that sort, filter and light up in the figure. The script and style are the bundles of `widgets/`,
+written into the page; nothing is ever loaded from elsewhere, and the page's own security policy forbids it: only the
 script with the hash named there runs.
 
 Labels and tokens may come from files of strangers. They are cleaned of control and direction characters
@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import cache
 from html import escape
 from os import PathLike
@@ -35,9 +35,12 @@ from circuitlab.page.listing import edge_note, listed_edges, paths_section, rout
 from circuitlab.page.svg import figure_svg
 from circuitlab.page.text import circuitlab_version, clean
 from circuitlab.pruning import edge_influence
+from circuitlab.view import View
+from circuitlab.widgets.columns import page_data
 
 STATIC = Path(__file__).parents[1] / "static"
 WIDTH, FONT_SIZE = 1180.0, 12.0
+WIDGET_EXTENT = (884.0, 600.0)
 EDGES_PER_NODE = 3.2
 
 
@@ -77,7 +80,8 @@ def page(
         masthead(),
         headline(graph),
         summary(graph, shown, check),
-        "<h2>Graph</h2>",
+        '<h2 id="graph-title">Graph</h2><div id="graph-widget"></div>',
+        "<h2>Figure</h2>",
         f'<p class="note">{escape(what_is_shown(graph, shown, int(resting.sum()), check["note"]))}</p>',
         f'<div class="stage">{figure_svg(shown, layout, numbers, resting, title)}</div>',
         below_figure(),
@@ -87,7 +91,14 @@ def page(
         table_section("edge", "Edges", edge_note(shown, len(listed))),
         f'<footer class="colophon">Written by circuitlab {circuitlab_version()}; needs no network.</footer>',
     ]
-    return _document(title, "\n".join(body), script_data(graph, shown, listed))
+    return _document(title, "\n".join(body), script_data(graph, shown, listed, _widget(graph, nodes, edges)))
+
+
+def _widget(graph: Graph, nodes: float, edges: float) -> dict[str, Any]:
+    """The interactive graph's data, with the view that the graph carries; one pruned before is shown whole."""
+    shares = (1.0, 1.0) if "pruned" in graph.metadata else (nodes, edges)
+    view = replace(View.of(graph), node_threshold=shares[0], edge_threshold=shares[1])
+    return page_data(graph, view, *WIDGET_EXTENT)
 
 
 def _pruned(graph: Graph, nodes: float, edges: float) -> Graph:

@@ -136,9 +136,10 @@ def _resting(graph: Graph, drawn: Int[np.ndarray, " drawn"]) -> Bool[np.ndarray,
     return rank < EDGES_PER_NODE * max(len(graph.nodes), 30)
 
 
-def script_data(whole: Graph, shown: Graph, listed: Int[np.ndarray, " edge"]) -> str:
-    """What the script reads (widgets/src/shared/data.ts), as JSON that can stand inside a script element."""
-    return _json(_columns(whole, shown, listed))
+def script_data(whole: Graph, shown: Graph, listed: Int[np.ndarray, " edge"], widget: dict[str, Any]) -> str:
+    """What the script reads (widgets/src/shared/data.ts), as JSON that can stand inside a script element; `widget` as
+    `circuitlab.widgets.columns.page_data` gives it."""
+    return _json({**_columns(whole, shown, listed), "widget": widget})
 
 
 def _columns(whole: Graph, shown: Graph, listed: Int[np.ndarray, " edge"]) -> dict[str, Any]:

@@ -11,17 +11,19 @@ node a place in its own cell, where it stands until a new layout arrives.
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from circuitlab.graph import KINDS, Graph
-from circuitlab.layout import Layout, clip_text, lay_out, show_token
+from circuitlab.layout import Layout, clip_text, lay_out, show_token, text_width
 from circuitlab.pruning import ROUNDING, edge_influence, influence, logit_weights
+from circuitlab.view import View
 
 MAX_EDGES = 100_000
 LONGEST_TEXT = 400
@@ -39,7 +41,11 @@ NODE_NUMBERS = (
     "out_of",
     "density",
 )
-FONT_SIZE = 12.0
+FONT_SIZES = (12.0, 11.0, 10.0)
+CROWDING = 1.45
+"""How much closer than in a figure rows may stand where that brings the whole graph into view."""
+PAGE_EDGES = 30_000
+"""At most so many edges go into an offline page."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +57,9 @@ class Columns:
     edges: bytes
 
 
-def columns(graph: Graph, densities: Mapping[str, float | int] | None = None) -> Columns:
+def columns(graph: Graph, densities: Mapping[str, float | int] | None = None, max_edges: int | None = None) -> Columns:
     """The columns of a graph. `densities`: share of tokens on which a feature is active, by `L3/55` or node id."""
-    edge = _sent(graph)
+    edge = _sent(graph, MAX_EDGES if max_edges is None else max_edges)
     target = graph.links.targets()[edge]
     pieces = [
         graph.links.source[edge].astype("<i4"),
@@ -82,12 +88,12 @@ def _text(text: str, limit: int = LONGEST_TEXT) -> str:
     return show_token(clip_text(str(text)[: 4 * limit], limit))
 
 
-def _sent(graph: Graph) -> Int[np.ndarray, " sent"]:
+def _sent(graph: Graph, limit: int) -> Int[np.ndarray, " sent"]:
     """Indices of the edges to send, by target."""
     found = np.flatnonzero(graph.links.weight)
-    if len(found) > MAX_EDGES:
+    if len(found) > limit:
         carried = edge_influence(graph)[found]
-        found = np.sort(found[np.argsort(-carried, kind="stable")[:MAX_EDGES]])
+        found = np.sort(found[np.argsort(-carried, kind="stable")[:limit]])
     return found.astype(np.int64)
 
 
@@ -135,25 +141,26 @@ def _enter(reach: Float[np.ndarray, " node"], fixed: np.ndarray) -> Float[np.nda
 
 @dataclass(frozen=True)
 class Placed:
-    """`numbers`: float32 columns x, y, wide, high, label_x, label_y of every node of the graph, in pixels;
-    `strings`: JSON of the extent, the columns, the ticks, the texts in boxes and the labels, by row."""
+    """`numbers`: float32 columns x, y, wide, high of every node of the graph, in pixels; `strings`: JSON of the extent,
+    the columns, the ticks, the texts in boxes, and of each label its text, place and SVG's text-anchor, by row."""
 
     numbers: bytes
     strings: str
 
 
 def placed(graph: Graph, shown: Graph, width: float | int, height: float | int) -> Placed:
-    """Lay out `shown`, a part of `graph`, in this width, and in this height if it fits."""
-    plan = lay_out(shown, width, FONT_SIZE, max_edges=1500)
-    if plan.height < height:
-        plan = lay_out(shown, width, FONT_SIZE, height=height, max_edges=1500)
+    """Lay out `shown`, a part of `graph`, in this width, and in this height unless rows would crowd too much."""
+    for size in FONT_SIZES:
+        natural = lay_out(shown, width, size, max_edges=1500).height
+        if natural <= CROWDING * height:
+            break
+    plan = lay_out(shown, width, size, height=max(float(height), natural / CROWDING), max_edges=1500)
     place = np.full(len(graph.nodes), -1)
     place[[graph.row(node_id) for node_id in shown.nodes["id"]]] = np.arange(len(shown.nodes))
     here = place >= 0
-    numbers = np.full((6, len(graph.nodes)), np.nan)
-    arrays = (plan.x, plan.y, plan.wide, plan.high, plan.label_x, plan.label_y)
-    numbers[:, here] = np.stack(arrays)[:, place[here]]
-    numbers[:4, ~here] = _in_cells(graph, plan, ~here)
+    numbers = np.full((4, len(graph.nodes)), np.nan)
+    numbers[:, here] = np.stack((plan.x, plan.y, plan.wide, plan.high))[:, place[here]]
+    numbers[:, ~here] = _in_cells(graph, plan, ~here)
     rows = np.flatnonzero(here)
     strings = {
         "width": plan.width,
@@ -163,9 +170,21 @@ def placed(graph: Graph, shown: Graph, width: float | int, height: float | int) 
         "columns": [[column.pos, round(column.left, 2), round(column.right, 2)] for column in plan.columns],
         "ticks": [[tick.layer, round(tick.y, 2), tick.text] for tick in plan.ticks],
         "text": {int(row): plan.text[place[row]] for row in rows if plan.text[place[row]]},
-        "label": {int(row): plan.label[place[row]] for row in rows if plan.label[place[row]]},
+        "label": {int(row): _label(plan, int(place[row])) for row in rows if plan.label[place[row]]},
     }
     return Placed(numbers.astype("<f4").tobytes(), json.dumps(strings, ensure_ascii=False, separators=(",", ":")))
+
+
+def _label(plan: Layout, row: int) -> tuple[str, float, float, str]:
+    """Text, x, y and text-anchor: a label left of its node ends there, since the layout allows for a wider font."""
+    x, start = float(plan.x[row]), float(plan.label_x[row])
+    room = text_width(plan.label[row]) * plan.font_size
+    at, anchor = start, "start"
+    if start + room <= x:
+        at, anchor = start + room, "end"
+    elif abs(start + room / 2 - x) < 0.01 * plan.font_size:
+        at, anchor = x, "middle"
+    return plan.label[row], round(at, 2), round(float(plan.label_y[row]), 2), anchor
 
 
 def _in_cells(graph: Graph, plan: Layout, hidden: np.ndarray) -> Float[np.ndarray, "4 hidden"]:
@@ -185,3 +204,26 @@ def _in_cells(graph: Graph, plan: Layout, hidden: np.ndarray) -> Float[np.ndarra
 def extent(width: Any, height: Any) -> tuple[float, float]:
     """The drawing area that the browser reports, within reason."""
     return float(np.clip(width, 320, 4000)), float(np.clip(height, 200, 4000))
+
+
+def page_data(graph: Graph, view: View, width: float, height: float) -> dict[str, Any]:
+    """Everything a widget holds, as JSON for an offline page: bytes in base64 (see widgets/src/page/main.ts)."""
+    sent = columns(graph, max_edges=PAGE_EDGES)
+    whole = view.node_threshold >= 1.0 and view.edge_threshold >= 1.0
+    shown = graph if whole else graph.prune(view.node_threshold, view.edge_threshold)
+    done = placed(graph, shown, width, height)
+    names = {name: _text(name) for name in view.supernodes}
+    state = {
+        **{field.name: getattr(view, field.name) for field in fields(View)},
+        "labels": {node_id: _text(text) for node_id, text in view.labels.items()},
+        "supernodes": {names[name]: members for name, members in view.supernodes.items()},
+        "positions": {names.get(name, name): at for name, at in view.positions.items()},
+    }
+    return {
+        "strings": sent.strings,
+        "nodes": base64.b64encode(sent.nodes).decode("ascii"),
+        "edges": base64.b64encode(sent.edges).decode("ascii"),
+        "placed": base64.b64encode(done.numbers).decode("ascii"),
+        "placed_strings": done.strings,
+        "state": state,
+    }

@@ -1,6 +1,6 @@
 // The attribution graph as a component: it knows its element, its data and its callbacks, not Jupyter.
 
-import { element } from "../shared/dom";
+import { element, shownText } from "../shared/dom";
 import { formatCount, formatNumber, formatPercent } from "../shared/numbers";
 import { shadowRoot } from "../shared/shadow";
 import { coloursOf, followTheme, paint } from "../shared/theme";
@@ -186,7 +186,9 @@ class View implements Component {
       cancelAnimationFrame(this.redrawing);
       this.redrawing = requestAnimationFrame(() => {
         this.shown = shownBy(this.model, this.state);
-        this.stage.show(this.place, this.shown, (row) => this.state.labels[this.id(row)] ?? null);
+        this.stage.show(this.place, this.shown, (row) =>
+          this.state.labels[this.id(row)] ? this.name(row) : null,
+        );
         this.refreshAround();
       });
     } else this.refreshAround();
@@ -212,12 +214,13 @@ class View implements Component {
   }
 
   private name(row: number): string {
-    return this.state.labels[this.id(row)] || this.model.strings.name[row] || this.id(row);
+    const own = this.state.labels[this.id(row)];
+    return own ? shownText(own) : this.model.strings.name[row] || this.id(row);
   }
 
   private groupOf(row: number): string {
     const id = this.id(row);
-    return Object.entries(this.state.supernodes).find(([, ids]) => ids.includes(id))?.[0] ?? "";
+    return shownText(Object.entries(this.state.supernodes).find(([, ids]) => ids.includes(id))?.[0] ?? "");
   }
 
   // What is lit
@@ -545,7 +548,7 @@ class View implements Component {
     if (!this.subgraph.box.hidden) this.subgraph.arrange();
     const [wide, high] = this.stage.extent;
     const [lastWide, lastHigh] = this.lastExtent;
-    if (!wide || (Math.abs(wide - lastWide) < 60 && Math.abs(high - lastHigh) < 220)) return;
+    if (!wide || (Math.abs(wide - lastWide) < 40 && Math.abs(high - lastHigh) < 60)) return;
     this.lastExtent = [wide, high];
     this.callbacks.onExtent?.(wide, high);
   }

@@ -4,8 +4,6 @@ import { svg } from "../shared/svg";
 import type { GraphModel } from "./model";
 import type { Place } from "./place";
 
-const LABEL_SIZE = 0.92;
-
 /** A node: its mark, the text in its box or the label beside it. */
 export function nodeMark(model: GraphModel, place: Place, row: number, name: string | null): SVGGElement {
   const kind = model.kindOf(row);
@@ -54,24 +52,14 @@ function shapeOf(model: GraphModel, place: Place, row: number): SVGElement {
 /** The label that the layout made room for, or the user's own in its place. */
 function labelOf(place: Place, row: number, name: string | null): SVGTextElement | null {
   const laid = place.label[row];
-  if (!laid && name === null) return null;
-  const text = name === null ? (laid ?? "") : clip(name, laid ? Math.max(laid.length, 14) : 18);
-  if (!text) return null;
-  const [x, y] = [place.x[row]!, place.y[row]!];
-  if (!laid) return svg("text", { class: "label", x: x + place.wide[row]! / 2 + 0.25 * place.em, y }, text);
-  const start = place.labelX[row]!;
-  const size = LABEL_SIZE * place.em;
-  const left = start < x - place.wide[row]!;
-  const made = svg("text", { class: "label", y: place.labelY[row]!, "font-size": size }, text);
-  const over = Math.abs(place.labelY[row]! - y) > 0.3 * place.em;
-  if (over) {
-    made.setAttribute("x", String(x));
-    made.setAttribute("text-anchor", "middle");
-  } else if (left) {
-    made.setAttribute("x", String(x - place.wide[row]! / 2 - 0.25 * place.em));
-    made.setAttribute("text-anchor", "end");
-  } else made.setAttribute("x", String(start));
-  return made;
+  if (!laid) {
+    if (!name) return null;
+    const x = place.x[row]! + place.wide[row]! / 2 + 0.25 * place.em;
+    return svg("text", { class: "label", x, y: place.y[row]! }, clip(name, 18));
+  }
+  const [text, x, y, anchor] = laid;
+  const shown = name ? clip(name, Math.max([...text].length, 14)) : text;
+  return svg("text", { class: "label", x, y, "text-anchor": anchor }, shown);
 }
 
 /** Columns, layer rules and names, under everything else. */

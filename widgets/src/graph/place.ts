@@ -10,7 +10,8 @@ interface PlaceStrings {
   columns: [number, number, number][];
   ticks: [number, number, string][];
   text: Record<string, string>;
-  label: Record<string, string>;
+  /** Text, x, y, text-anchor. */
+  label: Record<string, [string, number, number, string]>;
 }
 
 export interface Place extends PlaceStrings {
@@ -18,12 +19,10 @@ export interface Place extends PlaceStrings {
   y: Float32Array;
   wide: Float32Array;
   high: Float32Array;
-  labelX: Float32Array;
-  labelY: Float32Array;
 }
 
 export function readPlace(count: number, numbers: Float32Array, strings: string): Place {
-  if (numbers.length !== 6 * count)
+  if (numbers.length !== 4 * count)
     throw new Error(`the layout holds ${numbers.length} numbers for ${count} nodes`);
   const column = (at: number) => numbers.subarray(at * count, (at + 1) * count);
   const texts = JSON.parse(strings) as PlaceStrings;
@@ -33,8 +32,6 @@ export function readPlace(count: number, numbers: Float32Array, strings: string)
     y: column(1),
     wide: column(2),
     high: column(3),
-    labelX: column(4),
-    labelY: column(5),
   };
 }
 

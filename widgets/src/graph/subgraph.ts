@@ -1,6 +1,6 @@
 // The user's own small graph: pinned nodes and supernodes as boxes that can be dragged, with summed edges.
 
-import { element } from "../shared/dom";
+import { element, shownText } from "../shared/dom";
 import { formatSigned } from "../shared/numbers";
 import { svg } from "../shared/svg";
 import type { Colours } from "../shared/theme";
@@ -109,7 +109,7 @@ export class Subgraph {
   private title(at: number): string {
     const unit = this.units[at];
     if (!unit) return "";
-    return unit.isGroup ? unit.key : this.events.name(unit.rows[0] ?? 0);
+    return unit.isGroup ? shownText(unit.key) : this.events.name(unit.rows[0] ?? 0);
   }
 
   private makeBox(

@@ -53,7 +53,7 @@ function render({ model, el, signal }: RenderProps): () => void {
       },
       onExtent: (width, height) => {
         const [wide = 0, high = 0] = model.get("_extent") as number[];
-        if (Math.abs(wide - width) < 40 && Math.abs(high - height) < 80) return;
+        if (Math.abs(wide - width) < 40 && Math.abs(high - height) < 40) return;
         model.set("_extent", [Math.round(width), Math.round(height)]);
         send();
       },

@@ -1,9 +1,14 @@
 // The page of one traced graph. Its figure, paths and header stand in the document already; this adds the
 // tables and what happens when one points, clicks or types.
 
+import { mount } from "../graph/component";
 import { adjacency, light } from "../graph/highlight";
+import { GraphModel, type Strings } from "../graph/model";
+import { readPlace } from "../graph/place";
+import type { ViewState } from "../graph/state";
 import { readGraph } from "../shared/data";
 import { byId } from "../shared/dom";
+import { floats, ints } from "../shared/host";
 import { TableView } from "../table/table";
 import { Details } from "./details";
 import { Figure } from "./figure";
@@ -12,9 +17,38 @@ import { Selection } from "./selection";
 import { edgeTable, nodeTable } from "./tables";
 import { wireTheme } from "./theme";
 
+/** The interactive graph's data: bytes in base64, as circuitlab/widgets/columns.py writes them. */
+interface WidgetData {
+  strings: string;
+  nodes: string;
+  edges: string;
+  placed: string;
+  placed_strings: string;
+  state: ViewState;
+}
+
+function showWidget(data: WidgetData): void {
+  const bytes = (text: string) => new DataView(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer);
+  const model = new GraphModel(
+    JSON.parse(data.strings) as Strings,
+    floats(bytes(data.nodes)),
+    ints(bytes(data.edges)),
+  );
+  const place = readPlace(model.count, floats(bytes(data.placed)), data.placed_strings);
+  mount(
+    byId("graph-widget"),
+    model,
+    { height: 690, state: data.state, place },
+    {},
+    new AbortController().signal,
+  );
+}
+
 function start(): void {
   wireTheme(byId("theme") as HTMLButtonElement);
-  const graph = readGraph(byId("graph-data").textContent ?? "");
+  const text = byId("graph-data").textContent ?? "";
+  const graph = readGraph(text);
+  showWidget((JSON.parse(text) as { widget: WidgetData }).widget);
   const near = adjacency(graph.edges, graph.nodes.id.length);
   const selection = new Selection();
   const svg = document.querySelector<SVGSVGElement>("svg.figure");

@@ -35,3 +35,10 @@ export function bar(share: number): SVGSVGElement {
   svg.append(rect);
   return svg;
 }
+
+/** A stranger's text as it can be shown: no control or direction characters, and no longer than anyone reads. */
+export function shownText(text: string, limit = 400): string {
+  const start = [...text.slice(0, 2 * limit)].slice(0, limit).join("");
+  const shown = start.replaceAll("\n", "⏎").replaceAll("\t", "⇥").replaceAll("\r", "␍");
+  return shown.replace(/[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Cn}]/gu, "·") + (text.length > 2 * limit ? "…" : "");
+}
