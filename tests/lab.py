@@ -53,7 +53,11 @@ def start_lab(home: Path) -> Lab:
     folder.mkdir(parents=True)
     settings = home / "settings" / "@jupyter-widgets" / "jupyterlab-manager"
     settings.mkdir(parents=True)
-    (settings / "plugin.jupyterlab-settings").write_text('{"saveState": true}')
+    (wheels,) = json.loads((ROOT / "widgets" / "jupyterlab-settings.json").read_text("utf-8")).values()
+    (settings / "plugin.jupyterlab-settings").write_text(json.dumps(wheels))
+    news = home / "settings" / "@jupyterlab" / "apputils-extension"
+    news.mkdir(parents=True)
+    (news / "notification.jupyterlab-settings").write_text('{"fetchNews": "false", "checkForUpdates": false}')
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -126,6 +130,15 @@ def run_all(page) -> None:
     wait_for_lab(page)
     wait_for_kernel(page)
     command(page, "notebook:run-all-cells")
+
+
+def save(page) -> None:
+    command(page, "docmanager:save")
+    page.wait_for_function("!window.jupyterapp.shell.currentWidget.context.model.dirty", timeout=PATIENCE)
+
+
+def stop_kernel(page) -> None:
+    page.evaluate("window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
 
 
 def value(page, expression: str):

@@ -36,7 +36,7 @@ def wheel(tmp_path_factory) -> zipfile.ZipFile:
 
 def test_the_wheel_carries_the_front_end_and_types(wheel):
     names = set(wheel.namelist())
-    assert {"circuitlab/static/page.js", "circuitlab/static/page.css", "circuitlab/py.typed"} <= names
+    assert {f"circuitlab/static/{name}" for name in front_end.BUNDLES} | {"circuitlab/py.typed"} <= names
     assert wheel.read("circuitlab/static/page.js") == (ROOT / "circuitlab/static/page.js").read_bytes()
 
 
@@ -45,6 +45,11 @@ def test_the_wheel_carries_the_bundled_model(wheel, folder):
     files = [file.relative_to(ROOT).as_posix() for file in folder.iterdir()]
     assert any(file.endswith(".safetensors") for file in files)
     assert set(files) <= set(wheel.namelist())
+
+
+def test_the_wheel_lets_notebooks_keep_what_widgets_show(wheel):
+    (name,) = [name for name in wheel.namelist() if name.endswith("lab/settings/overrides.d/circuitlab.json")]
+    assert json.loads(wheel.read(name)) == {"@jupyter-widgets/jupyterlab-manager:plugin": {"saveState": True}}
 
 
 def test_the_wheel_carries_nothing_else(wheel):

@@ -10,6 +10,7 @@ from graphs import closing_graph
 import circuitlab as cl
 from circuitlab.graph import KINDS
 from circuitlab.layout import THEMES
+from circuitlab.view import View
 from circuitlab.widgets import columns as sent
 from circuitlab.widgets.base import STATIC
 
@@ -116,7 +117,7 @@ def test_a_step_back_in_the_browser_is_an_undo_here(graph, ids):
 @pytest.mark.parametrize(("pause", "before"), [(0.1, 0.8), (60.0, 0.78)])
 def test_dragging_a_threshold_is_one_step(graph, monkeypatch, pause, before):
     now = itertools.count(step=pause)
-    monkeypatch.setattr("circuitlab.widgets.session.time.monotonic", lambda: next(now))
+    monkeypatch.setattr("circuitlab.widgets.session.monotonic", lambda: next(now))
     session = cl.Session(graph)
     for share in (0.79, 0.78, 0.77):
         session.node_threshold = share
@@ -195,3 +196,27 @@ def test_the_browsers_colours_are_the_figures():
 @pytest.mark.parametrize("bundle", sorted(path.name for path in STATIC.glob("*.js")))
 def test_bundles_stay_small(bundle):
     assert (STATIC / bundle).stat().st_size < 150_000
+
+
+def fixture_of(graph):
+    """The development page's graph, and what `prune` keeps of it: widgets/dev/fixture.json."""
+    kept = []
+    for nodes, edges in ((0.4, 0.9), (0.6, 0.8), (0.8, 0.98), (0.95, 0.5), (1.0, 1.0)):
+        small = graph if nodes == edges == 1.0 else graph.prune(nodes, edges)
+        inner = ~small.kind_mask("constant")[small.links.source]
+        kept.append(
+            {
+                "nodes": nodes,
+                "edges": edges,
+                "kept": {"nodes": small.nodes["id"].tolist(), "edges": int(inner.sum())},
+            }
+        )
+    return {"widget": sent.page_data(graph, View(node_threshold=1.0, edge_threshold=1.0), 884.0, 560.0), "kept": kept}
+
+
+def test_the_browsers_tests_see_what_python_sends(graph):
+    path = STATIC.parents[1] / "widgets/dev/fixture.json"
+    text = json.dumps(fixture_of(graph), indent=1) + "\n"
+    if not path.is_file() or json.loads(path.read_text("utf-8")) != json.loads(text):
+        path.with_name("fixture-changed.json").write_text(text, "utf-8")
+        pytest.fail("widgets/dev/fixture.json differs from what Python sends: see fixture-changed.json beside it")

@@ -11,7 +11,7 @@ ValueError that names it. `undo` and `redo` go through everything that is arrang
 from __future__ import annotations
 
 import math
-import time
+from time import monotonic
 from typing import Any
 
 import traitlets
@@ -131,7 +131,7 @@ class Session(ViewTraits):
         if new == self._present:
             return
         names = frozenset(name for name in ARRANGED if new[name] != self._present[name])
-        now = time.monotonic()
+        now = monotonic()
         same_step = len(names) == 1 and names == self._last_change[0] and now - self._last_change[1] < SAME_STEP
         if self._past and new == self._past[-1]:
             self._future.append(self._present)

@@ -1,9 +1,10 @@
 // The attribution graph as a component: it knows its element, its data and its callbacks, not Jupyter.
 
 import { element, shownText } from "../shared/dom";
-import { formatCount, formatNumber, formatPercent } from "../shared/numbers";
+import { formatNumber, formatPercent } from "../shared/numbers";
 import { shadowRoot } from "../shared/shadow";
 import { coloursOf, followTheme, paint } from "../shared/theme";
+import { around, countsOf } from "./around";
 import { KIND_NAMES } from "./describe";
 import css from "./graph.widget.css";
 import { freshName, grouped, renamed, type Unit, ungrouped } from "./groups";
@@ -244,37 +245,9 @@ class View implements Component {
       const path = pathThrough(model, this.shown, clicked);
       return { nodes: new Set(path.nodes), edges: path.edges };
     }
-    if (this.pointedRows) return this.around(this.pointedRows);
+    if (this.pointedRows) return around(this.model, this.shown, this.state, this.pointedRows);
     const row = this.hovered ?? clicked;
-    return row === null ? { nodes: new Set(), edges: [] } : this.around([row]);
-  }
-
-  /** These nodes with their shown edges, as the link mode says. */
-  private around(rows: readonly number[]): Lit {
-    const { model, shown, state } = this;
-    const nodes = new Set(rows);
-    const edges = new Set<number>();
-    for (const row of rows) {
-      if (state.link_mode !== "outputs")
-        for (const edge of model.inputs(row)) if (shown.edges[edge]) edges.add(edge);
-      if (state.link_mode !== "inputs")
-        for (const edge of model.outputs(row)) if (shown.edges[edge]) edges.add(edge);
-    }
-    for (const edge of edges) {
-      nodes.add(model.source[edge]!);
-      nodes.add(model.target[edge]!);
-    }
-    if (state.link_mode === "both") {
-      const pinned = new Set([...state.pinned, ...Object.values(state.supernodes).flat()]);
-      for (const id of pinned)
-        for (const edge of model.inputs(model.rowOf.get(id) ?? -1))
-          if (shown.edges[edge] && pinned.has(this.id(model.source[edge]!))) {
-            edges.add(edge);
-            nodes.add(model.source[edge]!).add(model.target[edge]!);
-          }
-    }
-    const most = strongest(model, edges).slice(0, 1500).reverse();
-    return { nodes, edges: most };
+    return row === null ? { nodes: new Set(), edges: [] } : around(this.model, this.shown, this.state, [row]);
   }
 
   private light(): void {
@@ -327,22 +300,8 @@ class View implements Component {
   }
 
   private showCounts(): void {
-    const { shown, model } = this;
-    const total = model.nodes.kind.reduce((sum, kind) => sum + (kind === 0 ? 0 : 1), 0);
-    let [nodes, edges] = [0, 0];
-    for (let row = 0; row < model.count; row++) if (shown.nodes[row] && model.nodes.kind[row] !== 0) nodes++;
-    for (const kept of shown.edges) edges += kept;
-    const why = [
-      shown.weakNodes ? `${formatCount(shown.weakNodes)} nodes below the node threshold` : "",
-      shown.looseNodes ? `${formatCount(shown.looseNodes)} nodes left without edges` : "",
-      shown.denseNodes ? `${formatCount(shown.denseNodes)} features too dense` : "",
-      shown.weakEdges ? `${formatCount(shown.weakEdges)} edges below the edge threshold` : "",
-      model.strings.n_edges > model.edgeCount
-        ? `${formatCount(model.strings.n_edges - model.edgeCount)} of the weakest edges not sent`
-        : "",
-    ].filter(Boolean);
-    const bold = `${formatCount(nodes)} of ${formatCount(total)} nodes, ${formatCount(edges)} of ${formatCount(model.strings.n_edges)} edges`;
-    this.counts.replaceChildren(element("b", {}, bold), why.length ? ` · hidden: ${why.join(", ")}` : "");
+    const [bold, hidden] = countsOf(this.model, this.shown);
+    this.counts.replaceChildren(element("b", {}, bold), hidden ? ` · hidden: ${hidden}` : "");
   }
 
   // What the user does
