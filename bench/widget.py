@@ -3,10 +3,9 @@
     python -m bench.widget
 
 The real graphs are those of ../shared/data/graphs (or --graphs FOLDER); the large one is made here: 10,000 nodes,
-100,000 edges, once pruned as usual, once all of it shown. "Open" is
-from running the cell `graph` to the first node drawn
-and hit by the pointer, kernel included. Frames are the browser's own (requestAnimationFrame) while the pointer moves
-over nodes, and while it drags the drawing; Chromium draws in software here.
+100,000 edges, once pruned as usual, once all of it shown. "Open" is from
+running the cell `graph` to the first node drawn and hit by the pointer, kernel included. Frames are the browser's own
+(requestAnimationFrame) while the pointer moves over nodes, and while it drags the drawing; Chromium draws in software.
 """
 
 from __future__ import annotations

@@ -27,6 +27,7 @@ export const PIN = "M6 2h4l-.5 4.5L12 9H4l2.5-2.5zM8 9v5";
 export class Panel {
   readonly box = element("aside", { class: "panel", "aria-label": "The clicked node" });
   private readonly full = new Set<string>();
+  private editing: { row: number; abandon: () => void } | null = null;
 
   constructor(
     private readonly model: GraphModel,
@@ -34,6 +35,8 @@ export class Panel {
   ) {}
 
   show(row: number | null): void {
+    if (this.editing?.row === row) return;
+    this.editing?.abandon();
     if (row === null) {
       this.box.replaceChildren(...hints());
       return;
@@ -74,6 +77,7 @@ export class Panel {
     const close = (keep: boolean) => {
       if (!open) return;
       open = false;
+      this.editing = null;
       if (keep && input.value.trim() !== before) this.events.onLabel(row, input.value.trim());
       else this.show(row);
     };
@@ -82,6 +86,13 @@ export class Panel {
       if (event.key === "Enter" || event.key === "Escape") close(event.key === "Enter");
     });
     input.addEventListener("blur", () => close(true));
+    this.editing = {
+      row,
+      abandon: () => {
+        open = false;
+        this.editing = null;
+      },
+    };
     heading.replaceChildren(input);
     input.focus();
     input.select();

@@ -32,6 +32,7 @@ export class Subgraph {
   private boxes: HTMLElement[] = [];
   private colours: Colours;
   private dragging = false;
+  private renaming = false;
 
   constructor(
     private readonly model: GraphModel,
@@ -48,7 +49,7 @@ export class Subgraph {
 
   /** Gives whether there is anything to show. */
   show(state: ViewState, clicked: number | null, badges: ReadonlyMap<string, string>): boolean {
-    if (this.dragging) return true;
+    if (this.dragging || this.renaming) return true;
     this.units.splice(0, this.units.length, ...unitsOf(this.model, state));
     this.places = placesOf(this.model, this.units, state);
     this.boxes = this.units.map((unit, at) => this.makeBox(unit, at, clicked, badges));
@@ -165,7 +166,7 @@ export class Subgraph {
     let open = true;
     const close = (keep: boolean) => {
       if (!open) return;
-      open = false;
+      open = this.renaming = false;
       input.replaceWith(shown);
       if (keep && input.value.trim() && input.value.trim() !== key)
         this.events.onRename(key, input.value.trim());
@@ -176,6 +177,7 @@ export class Subgraph {
       if (event.key === "Enter" || event.key === "Escape") close(event.key === "Enter");
     });
     input.addEventListener("blur", () => close(true));
+    this.renaming = true;
     shown.replaceWith(input);
     input.focus();
     input.select();
