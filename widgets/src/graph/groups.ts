@@ -64,15 +64,18 @@ export function placesOf(model: GraphModel, units: readonly Unit[], state: ViewS
     x,
     rowsUsed === 1 ? 0.5 : (ranks[i]! + 0.5) / rowsUsed,
   ]);
-  for (let rank = 0; rank < rowsUsed; rank++) {
-    const inRow = made
-      .flatMap((_, i) => (ranks[i] === rank ? [i] : []))
-      .sort((a, b) => made[a]![0] - made[b]![0]);
-    inRow.forEach((unit, i) => {
-      made[unit]![0] = (i + 0.5) / inRow.length;
-    });
-  }
+  for (let rank = 0; rank < rowsUsed; rank++) spread(made.filter((_, i) => ranks[i] === rank));
   return units.map((unit, i) => state.positions[unit.key] ?? made[i]!);
+}
+
+/** Move places of one row apart, left to right, where they are nearer than an even spacing would put them. */
+function spread(row: [number, number][]): void {
+  row.sort((a, b) => a[0] - b[0]);
+  const gap = Math.min(0.24, 1 / Math.max(1, row.length));
+  row.forEach((at, i) => {
+    const least = i ? row[i - 1]![0] + gap : 0;
+    at[0] = Math.max(least, Math.min(at[0], 1 - gap * (row.length - 1 - i)));
+  });
 }
 
 /** Equal or nearly equal heights share a row; rows are numbered from the top. */
@@ -81,7 +84,7 @@ function rankRows(heights: number[]): number[] {
   const ranks = new Array<number>(heights.length).fill(0);
   let [rank, start] = [0, heights[order[0] ?? 0] ?? 0];
   for (const i of order) {
-    if (heights[i]! - start > 0.07) [rank, start] = [rank + 1, heights[i]!];
+    if (heights[i]! - start > 0.12) [rank, start] = [rank + 1, heights[i]!];
     ranks[i] = rank;
   }
   return ranks;
