@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import math
 import platform
 import sys
 import warnings
@@ -39,6 +40,8 @@ def reports_errors(command: Callable) -> Callable:
     def wrapped(*arguments: Any, **options: Any) -> None:
         try:
             command(*arguments, **options)
+        except BrokenPipeError:
+            raise  # click ends quietly where nobody reads on
         except (ValueError, OSError) as error:
             raise click.ClickException(str(error)) from error
 
@@ -67,6 +70,19 @@ def model_options(command: Callable) -> Callable:
 
 def as_json(command: Callable) -> Callable:
     return click.option("--json", "json_out", is_flag=True, help="Print one JSON document instead of text.")(command)
+
+
+def _as_text(document: Any) -> str:
+    """A JSON document; numbers that JSON does not know (NaN: nothing was there to measure) as null."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: plain(item) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [plain(item) for item in value]
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    return json.dumps(plain(document), ensure_ascii=False, indent=1, allow_nan=False)
 
 
 def _load(model: str, transcoder: str | None, device: str | None, dtype: str | None) -> ReplacementModel:
@@ -121,7 +137,7 @@ def trace(
     for path in outputs:
         _write(graph, pruned, path, nodes, edges)
     summary = _summary(loaded, graph, pruned, n_paths, outputs)
-    click.echo(json.dumps(summary, ensure_ascii=False, indent=1) if json_out else _report(summary))
+    click.echo(_as_text(summary) if json_out else _report(summary))
 
 
 def _require_known(path: Path) -> None:
@@ -245,7 +261,7 @@ def train(
     result = train_transcoder(loaded, config, text, folder, resume=resume, progress=not json_out)
     metrics = dataclasses.asdict(result.metrics)
     if json_out:
-        click.echo(json.dumps({"out": str(folder), "metrics": metrics}, indent=1))
+        click.echo(_as_text({"out": str(folder), "metrics": metrics}))
     else:
         click.echo(f"{result.metrics}\nwritten to {folder}")
 
@@ -279,7 +295,7 @@ def validate(
     if json_out:
         tables = {"features": report.features, "edges": report.edges, "distances": report.distances}
         records = {name: _records(table, list(table.columns)) for name, table in tables.items()}
-        click.echo(json.dumps({"prompt": graph.prompt, "summary": numbers, **records}, ensure_ascii=False, indent=1))
+        click.echo(_as_text({"prompt": graph.prompt, "summary": numbers, **records}))
         return
     click.echo(f"{graph.prompt}\n" + "\n".join(f"  {what:<42}{value:.3f}" for what, value in numbers.items()))
     click.echo("\nby layer distance\n" + report.distances.to_string(index=False, float_format="{:.3f}".format))
@@ -320,7 +336,7 @@ def info(json_out: bool) -> None:
         "threads": torch.get_num_threads(),
         "atlas": card,
     }
-    click.echo(json.dumps(found, ensure_ascii=False, indent=1) if json_out else _describe(found))
+    click.echo(_as_text(found) if json_out else _describe(found))
 
 
 def _version(name: str) -> str | None:

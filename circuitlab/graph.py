@@ -347,7 +347,7 @@ def _tidy_nodes(nodes: pd.DataFrame) -> pd.DataFrame:
                 tidy[column] = values.astype("Float64").astype(object).where(values.notna(), np.nan).astype(np.float64)
             else:
                 tidy[column] = values.astype(object).astype(dtype)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"nodes' column {column!r} must hold {dtype} or missing values: {error}") from error
     return pd.DataFrame({column: values.array for column, values in tidy.items()})
 

@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import copy
 import difflib
+import threading
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +67,7 @@ class Model:
         self.tokenizer = tokenizer
         self.name = name
         self.words = tuple(words)
+        self._running = threading.RLock()
         config = bridge.cfg
         self.n_layers: int = config.n_layers
         self.d_model: int = config.d_model
@@ -94,13 +97,7 @@ class Model:
         Raises ValueError for an empty prompt, one longer than the context, ids outside the vocabulary, and words that
         the vocabulary lacks.
         """
-        if isinstance(prompt, str):
-            ids = self._encode(prompt)
-        else:
-            values = prompt.flatten().tolist() if isinstance(prompt, Tensor) else list(prompt)
-            if any(isinstance(value, bool) or not isinstance(value, int) for value in values):
-                raise ValueError(f"token ids must be integers, not {values[:5]!r}…")
-            ids = values
+        ids = self._encode(prompt) if isinstance(prompt, str) else _token_ids(prompt)
         if not ids:
             raise ValueError("the prompt is empty: give at least one word or token id")
         if len(ids) > self.n_ctx:
@@ -121,6 +118,8 @@ class Model:
             )
         if not prompt.strip():
             raise ValueError(f"the prompt {prompt!r} is empty: give at least one word or token id")
+        if not prompt.isascii() and (broken := [c for c in prompt if "\ud800" <= c <= "\udfff"]):
+            raise ValueError(f"the prompt holds {broken[0]!r}, half of a character: it was decoded wrongly; give UTF-8")
         ids = list(self.tokenizer(prompt)["input_ids"])
         bos, eos = self.tokenizer.bos_token_id, self.tokenizer.eos_token_id
         if bos is not None and ids[:1] != [bos]:
@@ -129,7 +128,7 @@ class Model:
             ids = ids[1:]
         if eos is not None and eos != bos and ids[-1] == eos and not prompt.rstrip().endswith(self.tokenizer.eos_token):
             ids = ids[:-1]
-        if self.tokenizer.unk_token_id in ids[1:] and self.tokenizer.unk_token not in prompt:
+        if self.tokenizer.unk_token_id in ids[bos is not None :] and self.tokenizer.unk_token not in prompt:
             raise ValueError(self._unknown_words(prompt))
         return ids
 
@@ -193,7 +192,8 @@ class Model:
 
         `edit` maps a site to a function of its activation that returns the replacement. `options` go to the model:
         `past_key_values=new_cache(), use_cache=True` reads and extends a key-value cache. The hooks are gone when
-        this returns or raises, a KeyboardInterrupt included. Gradients are on or off as the caller set them.
+        this returns or raises, a KeyboardInterrupt included; threads take turns. Gradients are on or off as
+        the caller set them.
         """
         captured: dict[str, Tensor] = {}
         hooks: list[tuple[str, Callable]] = []
@@ -201,7 +201,7 @@ class Model:
             hooks.append((self._site(site), lambda value, hook, function=function: function(value)))
         for site in capture:
             hooks.append((self._site(site), lambda value, hook, site=site: captured.__setitem__(site, value)))
-        with warnings.catch_warnings():
+        with self._running, warnings.catch_warnings():
             # TransformerLens warns when a norm's hooks carry edits; the edits are ours and meant.
             warnings.filterwarnings("ignore", message=r"A forward hook edited hook_scale")
             with self.bridge.hooks(fwd_hooks=hooks):
@@ -283,6 +283,18 @@ class Model:
         return _linear(self.bridge.unembed)[1]
 
 
+def _token_ids(prompt: Any) -> list[int]:
+    """Token ids given as numbers: a list, an array or a tensor of one row; anything else is refused."""
+    if isinstance(prompt, bytes | bytearray | Mapping) or not isinstance(prompt, Iterable):
+        raise ValueError(f"a prompt is text or a list of token ids, not {type(prompt).__name__}")
+    if isinstance(prompt, Tensor) and prompt.numel() != prompt.shape[-1:].numel():
+        raise ValueError(f"token ids have shape {list(prompt.shape)}; expected one prompt: [positions]")
+    values = prompt.flatten().tolist() if isinstance(prompt, Tensor) else list(prompt)
+    if any(isinstance(value, bool) or not isinstance(value, Integral) for value in values):
+        raise ValueError(f"token ids must be integers, not {values[:5]!r}…")
+    return [int(value) for value in values]
+
+
 def _norm(bridge: Any) -> Norm:
     module = bridge.original_component
     gain = 1.0 + module.weight if bridge.uses_weight_offset else module.weight
@@ -343,7 +355,7 @@ def _usable(device: str | torch.device) -> torch.device:
     """The device, or ValueError where this machine cannot compute on it."""
     try:
         found = torch.device(device)
-        torch.empty(0, device=found)
+        torch.zeros(1, device=found).item()
     except (RuntimeError, AssertionError) as error:
         reason = str(error).partition("\n")[0]
         raise ValueError(f"device={str(device)!r} cannot be used ({reason}): here {best_device()!r} can") from error
@@ -403,6 +415,17 @@ def _bridge(hf_model: Any, name: str) -> Any:
         raise ValueError(f"{name} is a {architecture}, which TransformerLens cannot wrap ({error})") from error
     missing = [part for part in ("attn", "ln1", "ln2", "mlp") if not hasattr(bridge.blocks[0], part)]
     missing += [part for part in ("v", "o") if not hasattr(getattr(bridge.blocks[0], "attn", None), part)]
+    for option in ("residual_multiplier", "logits_scaling", "logit_scale"):
+        if (factor := getattr(hf_model.config, option, None)) not in (None, 1, 1.0):
+            raise ValueError(
+                f"{name} is a {architecture} with {option} = {factor}, which attribution does not follow: it cannot "
+                f"be traced. Families that can: {SUPPORTED}"
+            )
+    missing += [
+        f"weights in {part}"
+        for part in ("ln1", "ln2")
+        if part not in missing and getattr(getattr(bridge.blocks[0], part).original_component, "weight", None) is None
+    ]
     if missing:
         raise ValueError(
             f"{name} is a {architecture}, whose blocks have no {', '.join(missing)}: it cannot be traced. "

@@ -10,6 +10,7 @@ https://transformer-circuits.pub/2025/attribution-graphs/methods.html
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -60,7 +61,7 @@ class ReplacementModel:
         """The attribution graph of a prompt: see `circuitlab.tracing.trace` for all options."""
         from circuitlab.tracing import trace
 
-        return trace(self.model, self.transcoder, prompt, targets, labels=self.labels, **options)
+        return trace(self.model, self.transcoder, prompt, targets, **{"labels": self.labels, **options})
 
     def intervene(self, prompt: Any, interventions: Mapping[str, Any], **options: Any) -> Any:
         """Run a prompt with nodes set to other values: see `circuitlab.interventions.intervene` for all options."""
@@ -113,7 +114,8 @@ def load(
 ) -> ReplacementModel:
     """A model with its transcoder: the bundled one, or any Hugging Face model and a folder with a transcoder.
 
-    `model` is "atlas" (bundled: offline, seconds, no GPU), a folder, a hub id, or a model in memory (which is copied).
+    `model` is "atlas" (bundled: offline, seconds, no GPU), a folder, a hub id, or a model in memory (which is copied; a
+    transcoder in memory is left as it is too).
     Raises FileNotFoundError for a folder that is not there and ValueError for a transcoder made for another model.
     """
     labels: dict[str, str] = {}
@@ -130,9 +132,18 @@ def load(
         loaded.name = "atlas"
     if not isinstance(transcoder, Transcoder):
         transcoder = read_transcoder(transcoder)
-    transcoder = transcoder.to(device=loaded.device, dtype=torch.promote_types(loaded.dtype, torch.float32))
+    transcoder = _placed(transcoder, loaded.device, torch.promote_types(loaded.dtype, torch.float32))
     check_fit(loaded, transcoder)
-    return ReplacementModel(loaded, transcoder.requires_grad_(False), labels)
+    return ReplacementModel(loaded, transcoder, labels)
+
+
+def _placed(transcoder: Transcoder, device: torch.device, dtype: torch.dtype) -> Transcoder:
+    """The transcoder on a device in a precision; one in memory stays as it is, what needs no change is shared."""
+    placed = {
+        id(parameter): nn.Parameter(parameter.detach().to(device, dtype), requires_grad=False)
+        for parameter in transcoder.parameters()
+    }
+    return copy.deepcopy(transcoder, placed)
 
 
 def check_fit(model: Model, transcoder: Transcoder) -> None:

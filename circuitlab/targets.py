@@ -9,8 +9,10 @@ Source: Ameisen et al. 2025, "Circuit Tracing", section "Constructing an attribu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -66,25 +68,43 @@ def resolve_targets(
     and 0.95). A negative position counts from the end.
     """
     n = len(final)
+    require_whole("position", position)
     if not -n <= position < n:
         raise ValueError(f"position {position} is outside the prompt of {n} tokens: 0 to {n - 1}, or -{n} to -1")
-    pos = position % n
+    pos = int(position) % n
     probabilities = logits[pos].double().softmax(-1)
     if requests is None:
         requests = _most_likely(probabilities, max_logits, logit_mass)
-    elif isinstance(requests, (str, int, LogitDifference, Direction)):
+    elif isinstance(requests, (str, Integral, LogitDifference, Direction)):
         requests = [requests]
+    elif isinstance(requests, Tensor):
+        requests = requests.tolist()
+    if not isinstance(requests, Iterable):
+        raise ValueError(f"targets are tokens, LogitDifference, Direction, or a list of these, not {requests!r}")
+    requests = list(requests)
     if not requests:
         raise ValueError("targets is an empty list: name at least one, or leave it out for the most likely tokens")
     W_U = model.W_U.to(final.dtype)
     b_U = None if model.b_U is None else model.b_U.to(final.dtype)
-    return [_resolve(model, request, pos, final[pos], probabilities, W_U, b_U) for request in requests]
+    targets = [_resolve(model, request, pos, final[pos], probabilities, W_U, b_U) for request in requests]
+    named = [target.token_id for target in targets if target.token_id is not None]
+    twice = {token for token in named if named.count(token) > 1}
+    if twice:
+        raise ValueError(f"the target {model.token_strings(sorted(twice))[0]!r} is named more than once: name it once")
+    return targets
+
+
+def require_whole(name: str, value: Any) -> None:
+    """ValueError unless an option is a whole number."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise ValueError(f"{name}={value!r} must be a whole number")
 
 
 def _most_likely(probabilities: Float[Tensor, " vocab"], max_logits: int, logit_mass: float) -> list[int]:
+    require_whole("max_logits", max_logits)
     if max_logits < 1:
         raise ValueError(f"max_logits={max_logits} must be at least 1")
-    if not 0 < logit_mass <= 1:
+    if not isinstance(logit_mass, Real) or not 0 < logit_mass <= 1:
         raise ValueError(f"logit_mass={logit_mass} must be above 0 and at most 1")
     top = probabilities.topk(min(max_logits, len(probabilities)))
     covered = top.values.cumsum(0)
@@ -103,10 +123,16 @@ def _resolve(
 ) -> Target:
     token_id, probability, offset = None, None, 0.0
     if isinstance(request, Direction):
+        if not isinstance(request.vector, Tensor):
+            raise ValueError(
+                f"the direction {request.label!r} is a {type(request.vector).__name__}; expected a torch tensor"
+            )
         if tuple(request.vector.shape) != (model.d_model,):
             raise ValueError(
                 f"the direction {request.label!r} has shape {tuple(request.vector.shape)}; expected ({model.d_model},)"
             )
+        if not bool(torch.isfinite(request.vector).all()):
+            raise ValueError(f"the direction {request.label!r} holds NaN or infinite numbers; expected finite ones")
         vector, label = request.vector.to(final), request.label
     elif isinstance(request, LogitDifference):
         first, second = _token(model, request.token), _token(model, request.versus)
@@ -124,9 +150,10 @@ def _resolve(
 
 def _token(model: Model, token: str | int) -> int:
     """The id of a target token given as text or id."""
-    if isinstance(token, bool) or not isinstance(token, (str, int)):
+    if isinstance(token, bool) or not isinstance(token, (str, Integral)):
         raise ValueError(f"a target token is text or an id, not {token!r}")
-    if isinstance(token, int):
+    if isinstance(token, Integral):
+        token = int(token)
         if not 0 <= token < model.d_vocab:
             raise ValueError(f"the target token {token} is outside the vocabulary: 0 to {model.d_vocab - 1}")
         return token

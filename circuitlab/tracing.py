@@ -26,7 +26,7 @@ from circuitlab.links import Links, SharedSources
 from circuitlab.local_replacement import LocalReplacement, local_replacement
 from circuitlab.model import Model
 from circuitlab.sources import Sources, forward_leaves
-from circuitlab.targets import Target, TargetRequest, resolve_targets, stack_vectors
+from circuitlab.targets import Target, TargetRequest, require_whole, resolve_targets, stack_vectors
 from circuitlab.transcoder import Transcoder
 
 
@@ -54,6 +54,8 @@ def trace(
 
     Raises ValueError for prompts, targets and numbers that make no sense, saying which and why.
     """
+    if max_features is not None:
+        require_whole("max_features", max_features)
     if max_features is not None and max_features < 1:
         raise ValueError(f"max_features={max_features} must be at least 1, or None for all active features")
     tokens = model.to_tokens(prompt)

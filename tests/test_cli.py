@@ -5,8 +5,9 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from circuitlab.cli import main
+from circuitlab.cli import _as_text, main, reports_errors
 from circuitlab.graph import Graph
+from circuitlab.replacement import ATLAS
 from tests.models import STORIES, needs_stories
 
 DALLAS = "fact : the capital of the state containing Dallas is"
@@ -94,3 +95,21 @@ def test_train_makes_a_transcoder_that_traces(run, tmp_path):
     traced = run("trace", "Once upon a time", "--model", STORIES, "--transcoder", out, "--json")
     assert traced.exit_code == 0, traced.output
     assert json.loads(traced.stdout)["check"]["worst_relative_miss"] < 1e-4
+
+
+def test_no_steps_are_refused_not_ignored(run, tmp_path):
+    result = run("train", "--model", ATLAS / "model", "--steps", 0, "--out", tmp_path / "out")
+    assert (result.exit_code, (tmp_path / "out").exists()) == (1, False)
+    assert "steps=0 must be at least 1" in result.stderr
+
+
+def test_json_has_null_where_there_is_no_number():
+    assert json.loads(_as_text({"a": [float("nan"), 1.5], "b": (float("inf"),)})) == {"a": [None, 1.5], "b": [None]}
+
+
+def test_nobody_reading_on_is_no_error():
+    def broken():
+        raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        reports_errors(broken)()

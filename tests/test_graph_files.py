@@ -1,12 +1,15 @@
 """Graph files: nothing lost, nothing half-written, and every malformed file named with its fault."""
 
 import copy
+import io
 import json
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from graphs import closing_graph
 from hypothesis import given
@@ -259,3 +262,89 @@ def test_a_failed_save_leaves_the_old_file(tmp_path):
 def test_where_and_how_to_save_is_said(name, tmp_path):
     with pytest.raises(ValueError, match=r"ends in \.json or \.zip|does not exist"):
         closing_graph().save(tmp_path / name)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_damaged_compressed_archive_is_named(tmp_path, method):
+    path = closing_graph().save(tmp_path / "g.zip")
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    content = bytearray(path.read_bytes())
+    content[60:100] = bytes(255 - byte for byte in content[60:100])
+    path.write_bytes(bytes(content))
+    with pytest.raises(ValueError, match=r"g\.zip: not a whole zip file"):
+        Graph.open(path)
+
+
+def repacked(tmp_path, member: str, change) -> Path:
+    """An archive of ours in which one member was changed."""
+    path = closing_graph().save(tmp_path / "g.zip")
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    members[member] = change(members[member])
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return path
+
+
+def test_an_archive_cannot_claim_more_rows_than_its_nodes_allow(tmp_path):
+    def bomb(_):
+        n = 3_000_000
+        table = {
+            "target": pa.array(np.zeros(n, np.int32)),
+            "source": pa.array(np.zeros(n, np.int32)),
+            "weight": pa.array(np.zeros(n, np.float32)),
+        }
+        sink = io.BytesIO()
+        pq.write_table(pa.table(table), sink)
+        assert len(sink.getvalue()) < 50_000
+        return sink.getvalue()
+
+    with pytest.raises(ValueError, match=r"links\.parquet claims 3,000,000 rows"):
+        Graph.open(repacked(tmp_path, "links.parquet", bomb))
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        ({"json": 5}, r"metadata\.json is 5; expected an object"),
+        ({"json": {"file": 5, "nodes": {}, "links": {}}}, r"metadata\.json\.file is 5"),
+        ({"json": {"file": {}, "nodes": {"a": 5}, "links": {}}}, "metadata is missing"),
+        ({"json": {"file": {}, "nodes": {}, "links": {}, "link_order": [5, 5]}}, "link_order"),
+        ({"pruned": 5}, r"metadata\.pruned is 5; expected an object"),
+    ],
+)
+def test_foreign_metadata_in_an_archive_is_refused(tmp_path, metadata, message):
+    path = repacked(
+        tmp_path, "metadata.json", lambda old: json.dumps({**json.loads(old), "metadata": metadata}).encode()
+    )
+    with pytest.raises(ValueError, match=message) as refused:
+        Graph.open(path)
+    assert str(refused.value).startswith(f"{path}: ")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("activation", 10**400), ("layer", 10**30), ("node_id", "1_²_1"), ("node_id", "1_" + "9" * 5000 + "_1")],
+)
+def test_numbers_of_any_size_are_refused_or_kept_as_text(tmp_path, key, value):
+    data = foreign()
+    data["nodes"][0][key] = value
+    data["links"], data["qParams"] = [], {}
+    path = tmp_path / "g.json"
+    path.write_text(json.dumps(data), encoding="utf-8")
+    if key == "node_id":
+        assert value in set(Graph.open(path).nodes.id)
+    else:
+        with pytest.raises(ValueError, match=r"g\.json: .*too large"):
+            Graph.open(path)
+
+
+def test_a_folder_is_no_place_for_a_graph(tmp_path):
+    (tmp_path / "g.json").mkdir()
+    with pytest.raises(ValueError, match=r"g\.json is a folder; give the name of a file"):
+        closing_graph().save(tmp_path / "g.json")

@@ -1,11 +1,15 @@
 """The adapter: tokens in and out, named sites, nothing left behind, bad input refused with a reason."""
 
 import json
+import sys
+import threading
 
+import numpy as np
 import pytest
 import torch
+from transformers import AutoModelForCausalLM, GraniteConfig
 
-from circuitlab.model import load_model
+from circuitlab.model import _token_ids, load_model
 from tests.models import D_VOCAB, FAMILIES, N_LAYERS, PROMPT, STORIES, needs_stories, tiny_hf_model
 
 
@@ -150,3 +154,63 @@ def test_a_damaged_config_is_an_error_not_a_download(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama"})[:10])
     with pytest.raises((OSError, ValueError), match=r"config\.json|JSON"):
         load_model(tmp_path)
+
+
+def test_two_threads_see_their_own_activations():
+    model, site = load_model(tiny_hf_model("llama")), "blocks.1.hook_mlp_out"
+    prompts = [torch.tensor([PROMPT]), torch.tensor([PROMPT[:4]])]
+    expected = [model.capture(tokens, [site])[1][site] for tokens in prompts]
+    wrong = []
+
+    def work(which):
+        for _ in range(20):
+            seen = model.capture(prompts[which], [site])[1][site]
+            wrong.extend([which] * (not torch.equal(seen, expected[which])))
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    threads = [threading.Thread(target=work, args=(which,)) for which in (0, 1)]
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert not wrong
+
+
+@pytest.mark.parametrize(
+    ("prompt", "message"),
+    [
+        (None, "not NoneType"),
+        (5, "not int"),
+        (b"text", "not bytes"),
+        ({"a": 1}, "not dict"),
+        (torch.tensor([[1, 2], [3, 4]]), r"shape \[2, 2\]; expected one prompt"),
+        ([np.float64(1.0)], "must be integers"),
+    ],
+)
+def test_prompts_of_another_kind_are_refused(prompt, message):
+    with pytest.raises(ValueError, match=message):
+        _token_ids(prompt)
+
+
+def test_numpy_ids_are_ids():
+    assert _token_ids(np.array([3, 4])) == [3, 4]
+    assert _token_ids(torch.tensor([[3, 4]])) == [3, 4]
+
+
+@needs_stories
+def test_half_a_character_is_refused(stories):
+    with pytest.raises(ValueError, match="half of a character"):
+        stories.to_tokens("Once \udcff upon")
+
+
+@pytest.mark.parametrize("option", ["residual_multiplier", "logits_scaling"])
+def test_factors_that_attribution_does_not_follow_are_refused(option):
+    config = GraniteConfig(
+        vocab_size=20, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, **{option: 0.5}
+    )
+    with pytest.raises(ValueError, match=f"{option} = 0.5"):
+        load_model(AutoModelForCausalLM.from_config(config))

@@ -103,3 +103,13 @@ def test_load_takes_parts_in_memory():
     assert list(top.columns) == ["token_id", "token", "probability", "replacement"]
     assert top.probability.is_monotonic_decreasing
     assert hooks_of("llama") == (model.transcoder.config.input_hook, model.transcoder.config.output_hook)
+
+
+def test_a_transcoder_in_memory_is_left_as_it_is():
+    transcoder = random_transcoder("clt").requires_grad_(True)
+    exact = load(tiny_hf_model("llama"), transcoder)
+    rounded = load(tiny_hf_model("llama", torch.float32), transcoder)
+    assert transcoder.dtype == exact.transcoder.dtype == torch.float64
+    assert rounded.transcoder.dtype == torch.float32
+    assert all(parameter.requires_grad for parameter in transcoder.parameters())
+    assert exact.transcoder.W_enc[0].data_ptr() == transcoder.W_enc[0].data_ptr()

@@ -6,7 +6,7 @@ import torch
 
 from circuitlab.model import load_model
 from circuitlab.replacement import load
-from circuitlab.targets import Direction, LogitDifference
+from circuitlab.targets import Direction, LogitDifference, require_whole
 from circuitlab.tracing import trace
 from tests.models import FAMILIES, PROMPT, STORIES, hooks_of, needs_stories, random_transcoder, tiny_hf_model
 
@@ -183,3 +183,24 @@ def test_one_token_is_a_legal_prompt(llama, clt):
     graph = trace(llama, clt, [5])
     assert (graph.nodes.kind == "feature").sum() == 0
     assert graph.check().miss.abs().max() < 1e-10
+
+
+@pytest.mark.parametrize("value", [1.5, float("nan"), True, "3", None])
+def test_what_is_no_whole_number_is_refused(value):
+    with pytest.raises(ValueError, match=r"max_features=.* must be a whole number"):
+        require_whole("max_features", value)
+
+
+def test_a_target_named_twice_is_refused_by_name(llama, clt):
+    with pytest.raises(ValueError, match="the target '<11>' is named more than once"):
+        trace(llama, clt, PROMPT, [11, 12, 11])
+
+
+def test_a_direction_with_nan_is_refused_by_name(llama, clt):
+    with pytest.raises(ValueError, match="the direction 'mine' holds NaN"):
+        trace(llama, clt, PROMPT, Direction(torch.full((32,), float("nan")), "mine"))
+
+
+def test_labels_of_ones_own_replace_those_of_the_model(llama, clt):
+    graph = load(llama, clt).trace(PROMPT, labels={}, progress=False)
+    assert graph.nodes.label.isna().all()

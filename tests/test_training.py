@@ -532,3 +532,18 @@ def test_batch_that_does_not_divide(model):
 
 def test_vocabulary_of_the_toy():
     assert int(toy_text().max()) == D_VOCAB - 1
+
+
+def test_checkpoint_of_another_model_is_not_resumed(model, tmp_path):
+    train(model, SMALL, tokens=toy_text(), out=tmp_path, progress=False)
+    other = ToyModel()
+    other.embedding = other.embedding + 1.0
+    with pytest.raises(ValueError, match=r"another model than .*weights were"):
+        train(other, SMALL, tokens=toy_text(), out=tmp_path, progress=False)
+
+
+def test_text_that_is_no_utf8_is_named(model, tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_bytes(b"a b\xff")
+    with pytest.raises(ValueError, match=r"text\.txt is no UTF-8 text: byte 3 is 0xff"):
+        load_tokens(model, SMALL, path)

@@ -37,6 +37,10 @@ class ToyModel(Model):
         self.embedding = random(D_VOCAB, D_MODEL)
         self.weights = [(random(D_MODEL, D_MODEL), 3 * random(D_MODEL, 16), random(16, D_MODEL)) for _ in range(3)]
 
+    @property
+    def W_U(self):
+        return self.embedding.T
+
     def run(self, tokens, capture=(), edit=None):
         seen = {}
 

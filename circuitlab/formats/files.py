@@ -11,6 +11,8 @@ from pathlib import Path
 def write_atomically(path: Path, pieces: Iterable[bytes | memoryview]) -> Path:
     """Write the pieces under a temporary name in the same folder, then rename; on failure nothing is left."""
     path = Path(path)
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; give the name of a file to write")
     if not path.parent.is_dir():
         raise ValueError(f"{path}: the folder {path.parent} does not exist; make it first")
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import io
 import json
+import lzma
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +23,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from circuitlab.formats.files import write_atomically
+from circuitlab.formats.graph_json import check_metadata
 from circuitlab.graph import NODE_COLUMNS, Graph
 from circuitlab.links import Links
 
 FORMAT = {"format": "circuitlab graph", "version": 1}
 MEMBERS = ("metadata.json", "nodes.parquet", "links.parquet")
 LARGEST_MEMBER = 8 * 2**30
+_BROKEN_ZIP = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, NotImplementedError, RuntimeError
+)  # fmt: skip
 _LONG_AGO = (1980, 1, 1, 0, 0, 0)
 
 
@@ -64,19 +70,25 @@ def _parquet(table: pa.Table) -> pa.Buffer:
 def read_graph_archive(path: Path) -> Graph:
     """Read a graph; anything but a whole archive of ours is refused with the file and member at fault."""
     path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: there is no such file; expected a graph archive")
     try:
         with zipfile.ZipFile(path) as archive:
             _check_members(path, archive)
             contents = {name: archive.read(name) for name in MEMBERS}
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+    except _BROKEN_ZIP as error:
         raise ValueError(f"{path}: not a whole zip file ({error}); expected a graph archive") from error
     head = _head(path, contents["metadata.json"])
-    nodes = _table(path, "nodes.parquet", contents["nodes.parquet"], list(NODE_COLUMNS))
-    links = _table(path, "links.parquet", contents["links.parquet"], ["target", "source", "weight"])
+    content = contents["nodes.parquet"]
+    nodes = _table(path, "nodes.parquet", content, list(NODE_COLUMNS), most=20 * len(content))
+    most = len(nodes) * (len(nodes) - 1) // 2
+    links = _table(path, "links.parquet", contents["links.parquet"], ["target", "source", "weight"], most)
     try:
+        check_metadata(head["metadata"], str(path))
         return Graph(head["prompt"], tuple(head["tokens"]), _nodes(nodes), _links(links, len(nodes)), head["metadata"])
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+    except (ValueError, TypeError) as error:
+        said = str(error).removeprefix(f"{path}: ")
+        raise ValueError(f"{path}: {said}") from error
 
 
 def _check_members(path: Path, archive: zipfile.ZipFile) -> None:
@@ -95,7 +107,7 @@ def _check_members(path: Path, archive: zipfile.ZipFile) -> None:
 def _head(path: Path, content: bytes) -> dict[str, Any]:
     try:
         head = json.loads(content.decode("utf-8", "surrogatepass"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: metadata.json is not JSON: {error}") from error
     if not isinstance(head, dict) or head.get("format") != FORMAT["format"]:
         raise ValueError(f'{path}: metadata.json must say "format": {FORMAT["format"]!r}; found {str(head)[:60]}')
@@ -113,7 +125,8 @@ def _head(path: Path, content: bytes) -> dict[str, Any]:
     return head
 
 
-def _table(path: Path, name: str, content: bytes, columns: list[str]) -> pa.Table:
+def _table(path: Path, name: str, content: bytes, columns: list[str], most: int) -> pa.Table:
+    """A member's table; more than `most` rows are refused unread, since a few bytes can claim any number of them."""
     try:
         file = pq.ParquetFile(pa.BufferReader(content))
         found = file.schema_arrow.names
@@ -124,6 +137,9 @@ def _table(path: Path, name: str, content: bytes, columns: list[str]) -> pa.Tabl
         raise ValueError(f"{path}: {name} has the columns {', '.join(found)}; expected {', '.join(columns)}")
     if size > LARGEST_MEMBER:
         raise ValueError(f"{path}: {name} would unpack to {size:,} bytes; expected at most {LARGEST_MEMBER:,}")
+    rows = file.metadata.num_rows
+    if rows > most:
+        raise ValueError(f"{path}: {name} claims {rows:,} rows; expected at most {most:,} in this archive")
     try:
         return file.read()
     except (pa.ArrowInvalid, OSError) as error:
@@ -140,7 +156,7 @@ def _links(table: pa.Table, n_nodes: int) -> Links:
     try:
         target, source = (table.column(name).cast(pa.int64()).to_numpy() for name in ("target", "source"))
         weight = table.column("weight").to_numpy()
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise ValueError(f"links.parquet must hold whole row numbers: {error}") from error
     if weight.dtype not in (np.float32, np.float64):
         raise ValueError(f"links.parquet holds weights as {weight.dtype}; expected float32 or float64")

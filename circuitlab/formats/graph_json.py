@@ -54,6 +54,7 @@ _NODE_FIELDS: dict[str, tuple[tuple[type, ...], bool]] = {
     "pre_activation": ((int, float, type(None)), False),
     "total_influence": ((int, float, type(None)), False),
 }
+_WHOLE = re.compile("[0-9]{1,18}")
 _CLERP = re.compile(r'^Output "(?P<token>.*)" \(p=(?P<chance>[0-9.eE+-]+)\)$', re.DOTALL)
 
 
@@ -64,15 +65,16 @@ def read_graph_json(path: Path) -> Graph:
 
 def graph_from_json(data: Any, name: str = "graph") -> Graph:
     """The graph in a parsed file; `name` stands in errors."""
-    _expect(name, "the file", data, (dict,), "an object with metadata, qParams, nodes and links")
-    metadata = _member(name, data, "metadata", (dict,))
-    for key in ("slug", "scan", "prompt"):
-        _member(name, metadata, key, (str,), "metadata.")
-    tokens = _member(name, metadata, "prompt_tokens", (list,), "metadata.")
-    for i, token in enumerate(tokens):
-        _expect(name, f"metadata.prompt_tokens[{i}]", token, (str,), "text")
-    view = data.get("qParams", {})
-    _expect(name, "qParams", view, (dict,), "an object")
+    try:
+        return _graph(data, name)
+    except (ValueError, OverflowError, RecursionError) as error:
+        if str(error).startswith(f"{name}: "):
+            raise
+        raise ValueError(f"{name}: {error}") from error
+
+
+def _graph(data: Any, name: str) -> Graph:
+    metadata, tokens, view = _read_head(data, name)
     nodes = _member(name, data, "nodes", (list,))
     links = _member(name, data, "links", (list,))
 
@@ -83,14 +85,45 @@ def graph_from_json(data: Any, name: str = "graph") -> Graph:
     place = np.empty(len(rows), dtype=np.int64)
     place[order] = np.arange(len(rows))
     table = pd.DataFrame([rows[i] for i in order], columns=list(NODE_COLUMNS))
-    try:
-        said = _our_metadata(data, rows, target, source)
-        if metadata.get("link_dtype") == "float32":
-            weight = weight.astype(np.float32)
-        edges = Links.from_pairs(place[target], place[source], weight, len(rows))
-        return Graph(metadata["prompt"], tuple(tokens), table, edges, said)
-    except ValueError as error:
-        raise ValueError(f"{name}: {error}") from error
+    said = _our_metadata(data, rows, target, source)
+    check_metadata(said, name)
+    if metadata.get("link_dtype") == "float32":
+        weight = weight.astype(np.float32)
+    edges = Links.from_pairs(place[target], place[source], weight, len(rows))
+    return Graph(metadata["prompt"], tuple(tokens), table, edges, said)
+
+
+def _read_head(data: Any, name: str) -> tuple[dict[str, Any], list[str], dict[str, Any]]:
+    """A file's metadata, tokens and qParams."""
+    _expect(name, "the file", data, (dict,), "an object with metadata, qParams, nodes and links")
+    metadata = _member(name, data, "metadata", (dict,))
+    for key in ("slug", "scan", "prompt"):
+        _member(name, metadata, key, (str,), "metadata.")
+    tokens = _member(name, metadata, "prompt_tokens", (list,), "metadata.")
+    for i, token in enumerate(tokens):
+        _expect(name, f"metadata.prompt_tokens[{i}]", token, (str,), "text")
+    view = data.get("qParams", {})
+    return metadata, tokens, _expect(name, "qParams", view, (dict,), "an object")
+
+
+def check_metadata(metadata: dict[str, Any], name: str) -> None:
+    """ValueError where a file's `Graph.metadata` holds what nothing of ours writes: `pruned` and the side-car."""
+    _expect(name, "metadata.pruned", metadata.get("pruned"), (dict, type(None)), "an object or null")
+    side = _expect(name, "metadata.json", metadata.get("json"), (dict, type(None)), "an object or null")
+    if side is None:
+        return
+    file, nodes, links = (_member(name, side, key, (dict,), "metadata.json.") for key in ("file", "nodes", "links"))
+    order = side.get("link_order")
+    whole = order is None or (isinstance(order, list) and all(type(place) is int for place in order))
+    if not whole or (order and sorted(order) != list(range(len(order)))):
+        _fail(name, "metadata.json.link_order", order, "every whole number below its length once")
+    for key, extra in links.items():
+        _expect(name, f"metadata.json.links[{key!r}]", extra, (dict,), "an object")
+    if file or nodes:
+        head, tokens, view = _read_head(file, name)
+        read_view(view, name)
+        for i, node in enumerate(nodes.values()):
+            read_row(name, i, node, head, tokens)
 
 
 def _fail(name: str, key: str, found: Any, expected: str) -> NoReturn:
@@ -137,6 +170,8 @@ def _load(path: Path) -> Any:
         ) from error
     except RecursionError as error:
         raise ValueError(f"{path}: nested too deeply; expected a graph file") from error
+    except ValueError as error:
+        raise ValueError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
 
 
 def read_row(name: str, i: int, node: Any, metadata: dict, tokens: list[str]) -> dict[str, Any]:
@@ -178,7 +213,7 @@ def _read_feature(name: str, where: str, node: dict, metadata: dict, tokens: lis
     row: dict[str, Any] = {"layer": layer} if layer is not None else {}
     if layer is None and node["feature_type"] == "cross layer transcoder":
         _layer(name, where, node)
-    if len(parts) == 3 and parts[1].isdigit():
+    if len(parts) == 3 and _WHOLE.fullmatch(parts[1]):
         row["feature"] = int(parts[1])
     elif node["feature"] is not None and layer is not None:
         row["feature"] = unpair(node["feature"], layer, metadata.get("schema_version") == 1)
@@ -198,7 +233,7 @@ def _read_error(name: str, where: str, node: dict, metadata: dict, tokens: list[
 def _read_token(name: str, where: str, node: dict, metadata: dict, tokens: list[str]) -> dict[str, Any]:
     parts = node["node_id"].split("_")
     row: dict[str, Any] = {"token": tokens[node["ctx_idx"]]}
-    if len(parts) == 3 and parts[1].lstrip("-").isdigit():
+    if len(parts) == 3 and _WHOLE.fullmatch(parts[1].removeprefix("-")):
         row["token_id"] = int(parts[1])
     return row | ({"label": node["clerp"]} if node["clerp"] else {})
 
@@ -206,7 +241,7 @@ def _read_token(name: str, where: str, node: dict, metadata: dict, tokens: list[
 def _read_logit(name: str, where: str, node: dict, metadata: dict, tokens: list[str]) -> dict[str, Any]:
     row: dict[str, Any] = {}
     parts = node["node_id"].split("_")
-    if len(parts) == 3 and parts[1].isdigit():
+    if len(parts) == 3 and _WHOLE.fullmatch(parts[1]):
         row["token_id"] = int(parts[1])
     said = _CLERP.match(node["clerp"] or "")
     if said:
@@ -259,7 +294,7 @@ def read_view(view: dict, name: str) -> tuple[dict[str, str], dict[str, str]]:
         if isinstance(value, str):
             try:
                 value = json.loads(value)
-            except json.JSONDecodeError:
+            except (json.JSONDecodeError, RecursionError):
                 _fail(name, f"qParams.{key}", value, f"{expected}, or that as JSON text")
         whole = isinstance(value, list) and all(
             isinstance(entry, list) and entry and all(isinstance(text, str) for text in entry) for entry in value

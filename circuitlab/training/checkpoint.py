@@ -19,6 +19,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from circuitlab.model import Model
 from circuitlab.training.config import TrainingConfig
 from circuitlab.training.tokens import TokenData
 
@@ -83,6 +84,24 @@ def load_state(folder: Path, config: TrainingConfig, text: str | None, device: t
             "resume it, another folder, or resume=False to start anew"
         )
     return state
+
+
+def model_marks(model: Model) -> dict[str, Any]:
+    """By what a resumed run knows its model: sizes, and a hash of a corner of the unembedding."""
+    corner = model.W_U[:64, :64].float().cpu().contiguous().numpy().tobytes()
+    sizes = {"layers": model.n_layers, "d_model": model.d_model, "vocabulary": model.d_vocab}
+    return {**sizes, "weights": hashlib.sha256(corner).hexdigest()[:16]}
+
+
+def require_model(folder: Path, state: dict[str, Any], model: Model) -> None:
+    """ValueError where a checkpoint was made on another model."""
+    now, before = model_marks(model), state.get("model")
+    if before is not None and before != now:
+        changed = [f"{name} were {before.get(name)}, now {now[name]}" for name in now if before.get(name) != now[name]]
+        raise ValueError(
+            f"{folder} holds a run on another model than {model.name}: {'; '.join(changed)}. Give the same model to "
+            "resume it, another folder, or resume=False to start anew"
+        )
 
 
 def settings(config: TrainingConfig) -> dict[str, Any]:

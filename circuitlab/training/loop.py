@@ -157,6 +157,7 @@ class _Run:
     def _restore(self) -> None:
         assert self.folder is not None
         state = checkpoint.load_state(self.folder, self.config, self.text, self.model.device)
+        checkpoint.require_model(self.folder, state, self.model)
         self.learner.load_state_dict(state["learner"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.step, self.total = state["step"], state["total"]
@@ -172,6 +173,7 @@ class _Run:
         state = {
             "config": checkpoint.settings(self.config),
             "text": self.text,
+            "model": checkpoint.model_marks(self.model),
             "learner": self.learner.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "step": self.step,

@@ -170,7 +170,13 @@ def _documents(path: str | os.PathLike[str]) -> Iterator[str]:
                 if line.strip():
                     yield _json_text(path, number, line)
     else:
-        yield from (part.strip() for part in path.read_text(encoding="utf-8").split("\n\n") if part.strip())
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f"{path} is no UTF-8 text: byte {error.start} is {error.object[error.start]:#x}"
+            ) from error
+        yield from (part.strip() for part in text.split("\n\n") if part.strip())
 
 
 def _parquet_texts(path: Path) -> Iterator[str]:
