@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from circuitlab.training import TrainingConfig, train
     from circuitlab.transcoder import Transcoder, TranscoderConfig
     from circuitlab.view import View
-    from circuitlab.widgets import AttributionGraph, Session
+    from circuitlab.widgets import AttributionGraph, InterventionSliders, Session
 
 __version__ = "0.1.0"
 
@@ -39,6 +39,7 @@ _HOMES = {
     "Graph": "graph",
     "Grouped": "grouping",
     "InterventionRun": "interventions",
+    "InterventionSliders": "widgets",
     "LogitDifference": "targets",
     "Model": "model",
     "Onward": "interventions",
@@ -64,6 +65,7 @@ __all__ = [
     "Graph",
     "Grouped",
     "InterventionRun",
+    "InterventionSliders",
     "LogitDifference",
     "Model",
     "Onward",

@@ -19,6 +19,9 @@ const common = {
 const page = { entryPoints: { page: "src/page/main.ts" }, format: "iife" };
 
 // One ES module per widget, as anywidget loads them, its style sheet inside. Add new widgets here.
-const widgets = { entryPoints: { graph: "src/graph/widget.ts" }, format: "esm" };
+const widgets = {
+  entryPoints: { graph: "src/graph/widget.ts", sliders: "src/sliders/widget.ts" },
+  format: "esm",
+};
 
 for (const kind of [page, widgets]) await build({ ...common, ...kind, loader: { ".widget.css": "text" } });

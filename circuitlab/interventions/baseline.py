@@ -6,6 +6,7 @@ prompts of a replacement model, so that dragging a slider costs one linear pass 
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from circuitlab.model import Model
 from circuitlab.transcoder import Transcoder
 
 REMEMBERED = 8
+_ONE_AT_A_TIME = threading.RLock()
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +76,10 @@ class Baselines:
 
     def of(self, model: Model, transcoder: Transcoder, prompt: str | Sequence[int] | Tensor, mask_bos: bool = True):
         """The baseline of a prompt, text or token ids."""
+        with _ONE_AT_A_TIME:
+            return self._of(model, transcoder, prompt, mask_bos)
+
+    def _of(self, model: Model, transcoder: Transcoder, prompt: str | Sequence[int] | Tensor, mask_bos: bool) -> Baseline:
         tokens = model.to_tokens(prompt)
         key = (tuple(tokens.tolist()), mask_bos, self._weights_version(model, transcoder))
         if key not in self.kept:

@@ -1,4 +1,4 @@
-"""Widgets for notebooks: the interactive attribution graph, and the Session that links widgets.
+"""Widgets for notebooks: the attribution graph, the intervention sliders, and the Session that links them.
 
 Each class is a thin anywidget adapter around a TypeScript component of `widgets/`, which also runs without
 Jupyter. No widget imports torch: what has to run a model is given to it as a callable. Names are imported when they
@@ -13,10 +13,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from circuitlab.widgets.attribution_graph import AttributionGraph
     from circuitlab.widgets.session import Session
+    from circuitlab.widgets.sliders.widget import InterventionSliders
 
-_HOMES = {"AttributionGraph": "attribution_graph", "Session": "session"}
+_HOMES = {
+    "AttributionGraph": "attribution_graph",
+    "InterventionSliders": "sliders.widget",
+    "Session": "session",
+}
 
-__all__ = ["AttributionGraph", "Session"]
+__all__ = ["AttributionGraph", "InterventionSliders", "Session"]
 
 
 def __getattr__(name: str) -> Any:

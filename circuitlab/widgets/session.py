@@ -19,6 +19,8 @@ import traitlets
 from circuitlab.graph import Graph
 from circuitlab.view import View
 from circuitlab.widgets.base import refuse_unknown
+from circuitlab.widgets.sliders.request import checked_amounts
+from circuitlab.widgets.sliders.rows import Catalogue
 
 ARRANGED = (
     "pinned",
@@ -72,7 +74,8 @@ class ViewTraits(traitlets.HasTraits):
 class Session(ViewTraits):
     """The shared state of one graph's widgets. Keyword arguments are its traits."""
 
-    interventions = traitlets.Dict(help="node id or supernode → factor times its own value")
+    interventions = traitlets.Dict(help="node id, supernode, label or feature → factor times its own value")
+    changed = traitlets.Dict(help="node id or supernode → share of its activation that an intervention leaves")
 
     def __init__(self, graph: Graph, **traits: Any) -> None:
         refuse_unknown("Session", traits, (*STATE, "interventions"))
@@ -83,6 +86,15 @@ class Session(ViewTraits):
         super().__init__(**{**opening_state(graph), **traits})
         self._present = self._arranged()
         self.observe(self._record, list(ARRANGED))
+
+    @traitlets.validate("interventions")
+    def _can_be_set(self, proposal: Any) -> Any:
+        factors = checked_amounts("interventions", proposal["value"])
+        if self._checked_graph is not None:
+            catalogue = Catalogue(self._checked_graph, self.supernodes, self.labels)
+            for name in factors:
+                catalogue.row(name)
+        return factors
 
     @property
     def graph(self) -> Graph:

@@ -1,0 +1,70 @@
+"""From a run to what the sliders show of it: tokens before and after, what is left of groups and of nodes.
+
+Reads a run's tables only (`top_tokens`, `features`), so that any object with them will do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from circuitlab.layout import clip_text, show_token
+
+NOTICED = 0.02
+"""Share of its own value by which an activation must change to be shown at a node."""
+BADGES = 400
+
+
+def numbers(run: Any, groups: Mapping[str, Sequence[str]], n_tokens: int = 8) -> dict[str, Any]:
+    """Plain data for the browser: `tokens` and `groups`, each a list of dictionaries with `before` and `after`."""
+    tokens = run.top_tokens(n_tokens)
+    columns = zip(tokens["token"], tokens["before"], tokens["after"], strict=True)
+    features = run.features
+    left = {name: remaining(features, ids) for name, ids in groups.items()}
+    return {
+        "tokens": [
+            {"token": visible(token), "before": rounded(before), "after": rounded(after)}
+            for token, before, after in columns
+        ],
+        "groups": [
+            {"name": clip_text(show_token(name[:400]), 80), "before": rounded(before), "after": rounded(after)}
+            for name, (before, after) in left.items()
+        ],
+    }
+
+
+def changed(run: Any, groups: Mapping[str, Sequence[str]], ids: Sequence[str]) -> dict[str, float]:
+    """Share of its activation left, of every node and group that changed noticeably; `ids` by falling importance."""
+    features = run.features
+    known = [node_id for node_id in ids if node_id in features.index]
+    before, after = features.loc[known, ["before", "after"]].to_numpy(np.float64).T
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = np.where(before > 0, after / before, np.nan)
+    moved = np.abs(share - 1.0) > NOTICED
+    found = {known[i]: round(float(share[i]), 3) + 0.0 for i in np.flatnonzero(moved)[:BADGES]}
+    for name, members in groups.items():
+        start, end = remaining(features, members)
+        if start > 0 and abs(end / start - 1.0) > NOTICED:
+            found[name] = round(end / start, 3) + 0.0
+    return found
+
+
+def remaining(features: pd.DataFrame, ids: Sequence[str]) -> tuple[float, float]:
+    """Summed activation of these nodes, before and after."""
+    known = [node_id for node_id in ids if node_id in features.index]
+    before, after = features.loc[known, ["before", "after"]].to_numpy(np.float64).sum(0).tolist()
+    return before, after
+
+
+def visible(text: str) -> str:
+    """A token or a continuation with spaces kept, and without what is no text."""
+    lead = " " if text.startswith(" ") else ""
+    return lead + show_token(clip_text(str(text)[:2000], 400))
+
+
+def rounded(value: Any) -> float | None:
+    """Six significant digits; None for what is no number, which JSON cannot say."""
+    return float(f"{float(value):.6g}") if np.isfinite(value) else None

@@ -1,0 +1,182 @@
+"""From the state of the sliders to one call of `model.intervene`, as arguments and as Python text.
+
+A row acts at its own place(s); "all" positions where its features are active; one position; or "generated": from its
+first place on, tokens generated later too. Away from their own place a group's members act as features, each by its
+name, since a node stands at one position.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from circuitlab.widgets.sliders.rows import Row
+
+PLACES = ("own", "all", "generated")
+SMALLEST, LARGEST = -5.0, 5.0
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The sliders' state: `factors` and `values` by row name (a row in neither is as it was), `where` by row name."""
+
+    factors: Mapping[str, float] = field(default_factory=dict)
+    values: Mapping[str, float] = field(default_factory=dict)
+    where: Mapping[str, str | int] = field(default_factory=dict)
+    freeze_attention: bool = True
+    n_tokens: int = 0
+
+
+@dataclass(frozen=True)
+class Onward:
+    """From this position on; becomes `cl.Onward`."""
+
+    start: int
+
+
+@dataclass(frozen=True)
+class Value:
+    """Set to this activation; becomes `cl.Value`."""
+
+    value: float
+
+
+@dataclass(frozen=True)
+class Request:
+    """One intervention: the mappings that `model.intervene` takes, with this module's `Value` and `Onward`."""
+
+    interventions: Mapping[str, float | Value]
+    supernodes: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    positions: Mapping[str, int | slice | Onward] = field(default_factory=dict)
+    freeze_attention: bool = True
+    n_tokens: int = 0
+
+    def arguments(self, value: Callable[[float], Any], onward: Callable[[int], Any]) -> tuple[dict, dict[str, Any]]:
+        """Interventions and keyword arguments, with the model's own `Value` and `Onward`."""
+
+        def real(item: Any) -> Any:
+            if isinstance(item, Value):
+                return value(item.value)
+            return onward(item.start) if isinstance(item, Onward) else item
+
+        options: dict[str, Any] = {"freeze_attention": self.freeze_attention}
+        if self.supernodes:
+            options["supernodes"] = {name: list(ids) for name, ids in self.supernodes.items()}
+        if self.positions:
+            options["positions"] = {name: real(place) for name, place in self.positions.items()}
+        return {name: real(amount) for name, amount in self.interventions.items()}, options
+
+    def code(self, prompt: str | Sequence[int], opening: str, graph: bool = False) -> str:
+        """Python text that makes the same run; `opening` says what `model` is."""
+        if not self.interventions:
+            return f"{opening}\n\nmodel.top_tokens({_text(prompt)})   # nothing is changed yet\n"
+        lines = [f"    {_text(prompt)},", f"    {_mapping(self.interventions)},"]
+        if self.supernodes:
+            lines.append(f"    supernodes={_mapping(self.supernodes)},")
+        if self.positions:
+            lines.append(f"    positions={_mapping(self.positions)},")
+        if not self.freeze_attention:
+            lines.append("    freeze_attention=False,")
+        if self.n_tokens:
+            lines.append(f"    n_tokens={self.n_tokens},")
+        if graph:
+            lines.append("    graph=graph,")
+        end = ["run.continuation"] if self.n_tokens else []
+        return "\n".join([opening, "", "run = model.intervene(", *lines, ")", "run.top_tokens()", *end, ""])
+
+
+def request(setting: Setting, rows: Sequence[Row]) -> Request:
+    """The request of a setting; rows at factor 1 are as they were and left out.
+
+    Raises ValueError where two rows set the same feature, or a row cannot act at the place asked for.
+    """
+    interventions: dict[str, float | Value] = {}
+    supernodes: dict[str, Sequence[str]] = {}
+    positions: dict[str, int | slice | Onward] = {}
+    owner: dict[str, str] = {}
+    for row in rows:
+        amount = amount_of(setting, row)
+        if amount is None:
+            continue
+        where = setting.where.get(row.name, "own")
+        for key in (row.name,) if where == "own" else _feature_names(row, where):
+            if key in interventions:
+                raise ValueError(f"{owner[key]!r:.60} and {row.name!r:.60} both set {key}: take one of them away")
+            interventions[key], owner[key] = amount, row.name
+            if where != "own" and (place := _place(row, where, amount)) is not None:
+                positions[key] = place
+        if where == "own" and row.kind in ("supernode", "label"):
+            supernodes[row.name] = row.members
+    return Request(interventions, supernodes, positions, setting.freeze_attention, setting.n_tokens)
+
+
+def amount_of(setting: Setting, row: Row) -> float | Value | None:
+    """What a row is set to; None where it is left as it was."""
+    if row.name in setting.values:
+        return Value(float(setting.values[row.name]))
+    factor = float(setting.factors.get(row.name, 1.0))
+    return None if factor == 1.0 else factor
+
+
+def _feature_names(row: Row, where: str | int) -> list[str]:
+    if row.vector:
+        raise ValueError(f"{row.name!r:.60} holds an error or a token, which has one place: it cannot act at {where!r}")
+    return [f"L{layer}/{feature}" for layer, feature in row.features]
+
+
+def _place(row: Row, where: str | int, amount: float | Value) -> int | slice | Onward | None:
+    if where == "generated":
+        return Onward(row.places[0] if row.places else 0)
+    if where == "all":
+        return slice(None) if isinstance(amount, Value) else None
+    return int(where)
+
+
+def _mapping(items: Mapping[str, Any]) -> str:
+    """A dictionary as text, one line if it is short."""
+    parts = [f"{_text(name)}: {_text(item)}" for name, item in items.items()]
+    short = "{" + ", ".join(parts) + "}"
+    return short if len(short) <= 96 else "{\n" + "".join(f"        {part},\n" for part in parts) + "    }"
+
+
+def _text(item: Any) -> str:
+    if isinstance(item, Value):
+        return f"cl.Value({item.value:g})"
+    if isinstance(item, Onward):
+        return f"cl.Onward({item.start})"
+    if isinstance(item, slice):
+        return "slice(None)"
+    if isinstance(item, float):
+        return f"{item:g}"
+    return json.dumps(list(item) if isinstance(item, tuple) else item, ensure_ascii=False)
+
+
+# ---- checks of what a user sets ----
+
+
+def checked_amounts(trait: str, amounts: Any) -> dict[str, float]:
+    """Row name → finite number; ValueError that names the trait and the row."""
+    if not isinstance(amounts, Mapping):
+        raise ValueError(f"{trait}={amounts!r:.60}: expected a mapping from row names to numbers")
+    for name, amount in amounts.items():
+        if isinstance(amount, bool) or not isinstance(amount, int | float) or not math.isfinite(amount):
+            raise ValueError(f"{trait}[{name!r:.60}] is {amount!r:.60}; expected a finite number")
+    return {name: float(amount) for name, amount in amounts.items()}
+
+
+def checked_where(where: Any, n_positions: int) -> dict[str, str | int]:
+    """Row name → place; ValueError that names the row."""
+    if not isinstance(where, Mapping):
+        raise ValueError(f"where={where!r:.60}: expected a mapping from row names to places")
+    for name, place in where.items():
+        if isinstance(place, str) and place in PLACES:
+            continue
+        if isinstance(place, bool) or not isinstance(place, int) or not 0 <= place < n_positions:
+            raise ValueError(
+                f"where[{name!r:.60}] is {place!r:.60}; expected {', '.join(map(repr, PLACES))}, or a position from 0 to "
+                f"{n_positions - 1}"
+            )
+    return dict(where)

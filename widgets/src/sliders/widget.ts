@@ -1,0 +1,63 @@
+// The sliders inside Jupyter: an anywidget front-end module around the component.
+
+import { type HostModel, Pulse, request, silence } from "../shared/host";
+import { mount } from "./component";
+import type { Context, Result, SliderState } from "./state";
+
+interface RenderProps {
+  model: HostModel;
+  el: HTMLElement;
+  signal?: AbortSignal;
+}
+
+function read<Data>(model: HostModel, name: string): Data {
+  return JSON.parse(String(model.get(name) || "{}")) as Data;
+}
+
+function render({ model, el, signal }: RenderProps): () => void {
+  const closing = new AbortController();
+  signal?.addEventListener("abort", () => closing.abort());
+  const component = mount(
+    el,
+    {
+      height: Number(model.get("height")),
+      state: read<SliderState>(model, "_state"),
+      context: read<Context>(model, "_context"),
+      result: read<Result>(model, "_result"),
+      code: String(model.get("_code")),
+    },
+    (origin) => {
+      const ask = async (kind: string, content: object): Promise<number> => {
+        const onSlow = () => component.report(silence(model));
+        const answer = await request(model, kind, content, {
+          signal: closing.signal,
+          onSlow,
+          patience: 1500,
+        });
+        component.report("");
+        return Number(answer.content.revision);
+      };
+      return {
+        onMove: (setting) => ask("move", { ...setting, origin }),
+        onRows: (rows) => ask("rows", { rows }),
+      };
+    },
+    closing.signal,
+  );
+  const pulse = new Pulse(model, closing.signal, (sentence) => component.report(sentence));
+  const heard: [string, () => void][] = [
+    ["change:_state", () => component.setState(read<SliderState>(model, "_state"))],
+    ["change:_context", () => component.setContext(read<Context>(model, "_context"))],
+    ["change:_result", () => component.setResult(read<Result>(model, "_result"))],
+    ["change:_code", () => component.setCode(String(model.get("_code")))],
+    ["change:height", () => component.setHeight(Number(model.get("height")))],
+  ];
+  for (const [event, act] of heard) model.on(event, act);
+  pulse.check();
+  return () => {
+    closing.abort();
+    for (const [event, act] of heard) model.off(event, act);
+  };
+}
+
+export default { render };
