@@ -79,7 +79,9 @@ class Baselines:
         with _ONE_AT_A_TIME:
             return self._of(model, transcoder, prompt, mask_bos)
 
-    def _of(self, model: Model, transcoder: Transcoder, prompt: str | Sequence[int] | Tensor, mask_bos: bool) -> Baseline:
+    def _of(
+        self, model: Model, transcoder: Transcoder, prompt: str | Sequence[int] | Tensor, mask_bos: bool
+    ) -> Baseline:
         tokens = model.to_tokens(prompt)
         key = (tuple(tokens.tolist()), mask_bos, self._weights_version(model, transcoder))
         if key not in self.kept:

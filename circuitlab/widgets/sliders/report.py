@@ -5,7 +5,8 @@ Reads a run's tables only (`top_tokens`, `features`), so that any object with th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,25 +19,35 @@ NOTICED = 0.02
 BADGES = 400
 
 
-def numbers(run: Any, groups: Mapping[str, Sequence[str]], n_tokens: int = 8) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Group:
+    """Nodes of which is shown what is left; `is_set` if the intervention itself sets them."""
+
+    name: str
+    title: str
+    members: Sequence[str]
+    is_set: bool
+
+
+def numbers(run: Any, groups: Sequence[Group], n_tokens: int = 8) -> dict[str, Any]:
     """Plain data for the browser: `tokens` and `groups`, each a list of dictionaries with `before` and `after`."""
     tokens = run.top_tokens(n_tokens)
     columns = zip(tokens["token"], tokens["before"], tokens["after"], strict=True)
     features = run.features
-    left = {name: remaining(features, ids) for name, ids in groups.items()}
+    left = [(group, *remaining(features, group.members)) for group in groups]
     return {
         "tokens": [
             {"token": visible(token), "before": rounded(before), "after": rounded(after)}
             for token, before, after in columns
         ],
         "groups": [
-            {"name": clip_text(show_token(name[:400]), 80), "before": rounded(before), "after": rounded(after)}
-            for name, (before, after) in left.items()
+            {"name": visible(group.title), "before": rounded(before), "after": rounded(after), "set": group.is_set}
+            for group, before, after in left
         ],
     }
 
 
-def changed(run: Any, groups: Mapping[str, Sequence[str]], ids: Sequence[str]) -> dict[str, float]:
+def changed(run: Any, groups: Sequence[Group], ids: Sequence[str]) -> dict[str, float]:
     """Share of its activation left, of every node and group that changed noticeably; `ids` by falling importance."""
     features = run.features
     known = [node_id for node_id in ids if node_id in features.index]
@@ -45,10 +56,10 @@ def changed(run: Any, groups: Mapping[str, Sequence[str]], ids: Sequence[str]) -
         share = np.where(before > 0, after / before, np.nan)
     moved = np.abs(share - 1.0) > NOTICED
     found = {known[i]: round(float(share[i]), 3) + 0.0 for i in np.flatnonzero(moved)[:BADGES]}
-    for name, members in groups.items():
-        start, end = remaining(features, members)
+    for group in groups:
+        start, end = remaining(features, group.members)
         if start > 0 and abs(end / start - 1.0) > NOTICED:
-            found[name] = round(end / start, 3) + 0.0
+            found[group.name] = round(end / start, 3) + 0.0
     return found
 
 

@@ -176,7 +176,7 @@ def checked_where(where: Any, n_positions: int) -> dict[str, str | int]:
             continue
         if isinstance(place, bool) or not isinstance(place, int) or not 0 <= place < n_positions:
             raise ValueError(
-                f"where[{name!r:.60}] is {place!r:.60}; expected {', '.join(map(repr, PLACES))}, or a position from 0 to "
-                f"{n_positions - 1}"
+                f"where[{name!r:.60}] is {place!r:.60}; expected {', '.join(map(repr, PLACES))}, or a position "
+                f"from 0 to {n_positions - 1}"
             )
     return dict(where)

@@ -21,6 +21,7 @@ from circuitlab.layout import clip_text, show_token
 FEATURE = re.compile(r"L(\d+)/(\d+)$")
 SETTABLE = ("feature", "error", "token")
 OPENING_ROWS = 5
+WATCHED = 12
 OFFERED = 60
 """So many names the widget offers; every other one can be typed."""
 
@@ -96,7 +97,7 @@ class Catalogue:
         return {text: tuple(groups[text]) for text in sorted(groups, key=lambda text: -weight[text])}
 
     def opening(self, pinned: Sequence[str] = ()) -> list[str]:
-        """The rows to begin with: the supernodes, else what is pinned, else the most influential labels, or features."""
+        """The rows to begin with: supernodes, else what is pinned, else the most influential labels or features."""
         if self.supernodes:
             return list(self.supernodes)
         kinds = self.graph.nodes["kind"].to_numpy(dtype=object)
@@ -117,13 +118,14 @@ class Catalogue:
         tokens = [shown(token) for token in self.graph.tokens]
         return json.dumps({"offered": self.offered, "prompt": tokens}, ensure_ascii=False)
 
-    def watched(self, chosen: Iterable[str], most: int = 10) -> dict[str, tuple[str, ...]]:
-        """Groups (name → node ids) of which is shown what is left: every other supernode, or else other labels."""
+    def watched(self, chosen: Iterable[str]) -> dict[str, tuple[str, ...]]:
+        """Groups (name → node ids) of which is shown what is left: the rows, the supernodes; without these, labels."""
+        rows = {row.name: row.members for row in map(self.row, chosen) if row.members}
         if self.supernodes:
-            return {name: tuple(ids) for name, ids in self.supernodes.items() if name not in set(chosen)}
-        taken = {member for name in chosen for member in self.row(name).members}
-        others = {name: tuple(m for m in ids if m not in taken) for name, ids in self.groups_by_label.items()}
-        return dict([(name, ids) for name, ids in others.items() if ids][:most])
+            return {**{name: tuple(ids) for name, ids in self.supernodes.items()}, **rows}
+        taken = {member for ids in rows.values() for member in ids}
+        others = [name for name, ids in self.groups_by_label.items() if not taken & set(ids)]
+        return {**rows, **{name: self.groups_by_label[name] for name in others[: max(0, WATCHED - len(rows))]}}
 
     # ---- rows ----
 
@@ -132,7 +134,7 @@ class Catalogue:
         return {node_id: row for row, node_id in enumerate(self.graph.nodes["id"])}
 
     def _node(self, name: str) -> Row:
-        node = self.graph.node(name)
+        node = self.graph.node(name).to_dict()
         if node["kind"] not in SETTABLE:
             raise ValueError(f"{name!r} is a {node['kind']}: only features, errors and tokens can be set")
         token = show_token(self.graph.tokens[int(node["pos"])])
@@ -191,8 +193,8 @@ class Catalogue:
         near = [folded[low] for low in difflib.get_close_matches(name.lower()[:200], list(folded), n=3, cutoff=0.5)]
         hint = f"; nearest: {', '.join(map(repr, near))}" if near else ""
         return (
-            f"nothing is called {name!r:.60}{hint}. Name a supernode, a label, a feature like 'L3/55', or a node id like "
-            "'3_55_10'"
+            f"nothing is called {name!r:.60}{hint}. Name a supernode, a label, a feature like 'L3/55', or a node id "
+            "like '3_55_10'"
         )
 
 

@@ -23,7 +23,7 @@ from circuitlab.widgets.base import Widget, bundle, refuse_unknown
 from circuitlab.widgets.session import Session
 from circuitlab.widgets.sliders import report
 from circuitlab.widgets.sliders.newest import Newest
-from circuitlab.widgets.sliders.request import Request, Setting, checked_amounts, checked_where, request
+from circuitlab.widgets.sliders.request import Request, Setting, amount_of, checked_amounts, checked_where, request
 from circuitlab.widgets.sliders.rows import Catalogue, Row
 
 STATE = ("rows", "factors", "values", "where", "freeze_attention", "n_tokens")
@@ -36,8 +36,7 @@ class Job:
     """One run to make, and what to tell of it."""
 
     request: Request
-    groups: Mapping[str, Sequence[str]]
-    changed_groups: Mapping[str, Sequence[str]]
+    groups: Sequence[report.Group]
 
 
 class InterventionSliders(Widget):
@@ -170,7 +169,7 @@ class InterventionSliders(Widget):
         self._submit(origin)
 
     def _align(self, names: Sequence[str]) -> None:
-        """A name is in factors or values, whichever was set last; what has an amount has a row, unless rows were set."""
+        """A name is in factors or values, whichever was set last; what has an amount has a row unless rows were set."""
         factors, values = dict(self.factors), dict(self.values)
         if "values" in names:
             factors = {name: amount for name, amount in factors.items() if name not in values}
@@ -224,9 +223,11 @@ class InterventionSliders(Widget):
 
     # ---- runs ----
 
+    def _setting(self) -> Setting:
+        return Setting(self.factors, self.values, self.where, self.freeze_attention, self.n_tokens)
+
     def _request(self) -> Request:
-        setting = Setting(self.factors, self.values, self.where, self.freeze_attention, self.n_tokens)
-        return request(setting, [self._row(name) for name in self.rows])
+        return request(self._setting(), [self._row(name) for name in self.rows])
 
     def _submit(self, origin: str | None) -> None:
         with self._lock:
@@ -234,7 +235,7 @@ class InterventionSliders(Widget):
             revision = self._revision
         self._texts.cancel(revision)
         try:
-            job = Job(self._request(), self._catalogue.watched(self.rows), self._groups())
+            job = Job(self._request(), self._groups())
         except ValueError as error:
             self._numbers.cancel(revision)
             self._publish(origin)
@@ -245,9 +246,14 @@ class InterventionSliders(Widget):
         if self.n_tokens:
             self._texts.submit(revision, replace(job.request, n_tokens=self.n_tokens))
 
-    def _groups(self) -> dict[str, Sequence[str]]:
-        named = {row.name: row.members for row in map(self._row, self.rows) if row.kind == "supernode"}
-        return {**self.session.supernodes, **named}
+    def _groups(self) -> list[report.Group]:
+        setting = self._setting()
+        rows = {name: self._row(name) for name in self.rows}
+        moved = {name for name, row in rows.items() if amount_of(setting, row) is not None}
+        return [
+            report.Group(name, rows[name].title if name in rows else name, ids, name in moved)
+            for name, ids in self._catalogue.watched(self.rows).items()
+        ]
 
     def _publish(self, origin: str | None) -> None:
         """Tell the views what the state is; the one that asked for it knows."""
@@ -286,7 +292,7 @@ class InterventionSliders(Widget):
         start = time.perf_counter()
         run = self._intervene(job.request, 0)
         numbers = report.numbers(run, job.groups)
-        changed = report.changed(run, job.changed_groups, self._catalogue.by_influence)
+        changed = report.changed(run, job.groups, self._catalogue.by_influence)
         return {"shown": numbers, "changed": changed, "ms": round(1000 * (time.perf_counter() - start), 1)}
 
     def _run_text(self, asked: Request) -> dict[str, str]:

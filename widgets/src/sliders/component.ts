@@ -161,12 +161,12 @@ class View implements Component {
     this.name.placeholder = "Add a supernode, label, feature or node…";
     this.name.setAttribute("aria-label", "Add a row by name");
     const adding = element("form", { class: "adding" }, this.name, this.offered, this.clicked);
-    const scale = element("div", { class: "scales" }, element("span", {}, "times its own activation"));
-    for (const at of [-5, 0, 1, 5]) {
-      const mark = element("b", {}, at < 0 ? `−${-at}` : String(at));
+    const marks = [-5, 0, 1, 5].map((at) => {
+      const mark = element("b", {}, at < 0 ? `−${-at}` : at === 1 ? "1 own" : String(at));
       mark.style.left = `calc(7px + (100% - 14px) * ${(at + 5) / 10})`;
-      scale.append(mark);
-    }
+      return mark;
+    });
+    const scale = element("div", { class: "scales" }, element("h4", {}, "Set"), element("div", {}, ...marks));
     const controls = element("div", { class: "controls" }, scale, this.list, adding);
     this.panel.append(this.code);
     this.panel.hidden = true;
@@ -265,7 +265,7 @@ class View implements Component {
   }
 
   private fail(error: Error): void {
-    if (error.name === "AbortError") return;
+    if (error.name === "AbortError" || error.message === this.kernel.textContent) return;
     this.error = error.message;
     this.say();
   }

@@ -27,7 +27,7 @@ export class ResultsView {
       line("before", this.before),
       line("after", this.after),
     );
-    this.left.append(element("h4", {}, "Activation left in other groups"), this.groups);
+    this.left.append(element("h4", {}, "Activation left"), this.groups);
     this.root = element(
       "div",
       { class: "results" },
@@ -116,7 +116,7 @@ function groupItem(): HTMLElement {
 
 const FULL = 2;
 
-function showGroup(item: HTMLElement, { name, before, after }: GroupPair): void {
+function showGroup(item: HTMLElement, { name, before, after, set }: GroupPair): void {
   const [label, share, number] = [...item.children] as HTMLElement[];
   if (!label || !share || !number) return;
   label.textContent = name;
@@ -124,9 +124,14 @@ function showGroup(item: HTMLElement, { name, before, after }: GroupPair): void 
   const left = before ? (after ?? 0) / before : 1;
   width(share.children[0], Math.min(Math.max(left, 0), FULL) / FULL);
   number.textContent = shareText(before, after);
+  item.classList.toggle("set", set);
   item.classList.toggle("less", left < 0.98);
   item.classList.toggle("more", left > 1.02);
-  item.title = left > FULL ? `${name}: more than the bar can show` : "";
+  item.title = set
+    ? `${name}: set by the intervention`
+    : left > FULL
+      ? `${name}: more than the bar can show`
+      : "";
 }
 
 function width(bar: Element | undefined, share: number): void {

@@ -114,7 +114,7 @@ export class RowView {
     this.slider.setAttribute("aria-valuetext", this.describe(amount));
     this.number.value = amountText(amount.value);
     this.number.classList.remove("wrong");
-    this.scale.textContent = amount.absolute ? "abs" : "×";
+    this.scale.textContent = amount.absolute ? "value" : "times";
     this.scale.title = amount.absolute
       ? "An activation. Click for multiples of its own"
       : `Multiples of its own activation, ${formatNumber(this.info.own)}. Click for an absolute value`;

@@ -52,6 +52,8 @@ export interface GroupPair {
   name: string;
   before: number | null;
   after: number | null;
+  /** The intervention itself sets it. */
+  set: boolean;
 }
 
 export interface Result {

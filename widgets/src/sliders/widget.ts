@@ -28,14 +28,16 @@ function render({ model, el, signal }: RenderProps): () => void {
     },
     (origin) => {
       const ask = async (kind: string, content: object): Promise<number> => {
-        const onSlow = () => component.report(silence(model));
-        const answer = await request(model, kind, content, {
-          signal: closing.signal,
-          onSlow,
-          patience: 1500,
-        });
-        component.report("");
-        return Number(answer.content.revision);
+        const lost = () => component.report(silence(model));
+        const waiting = { signal: closing.signal, onSlow: lost, patience: 1500 };
+        try {
+          const answer = await request(model, kind, content, waiting);
+          component.report("");
+          return Number(answer.content.revision);
+        } catch (error) {
+          if (error instanceof Error && error.message === silence(model)) lost();
+          throw error;
+        }
       };
       return {
         onMove: (setting) => ask("move", { ...setting, origin }),
