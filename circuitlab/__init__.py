@@ -17,6 +17,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from circuitlab.evidence import Evidence
+    from circuitlab.features import Features
     from circuitlab.graph import Graph
     from circuitlab.grouping import Grouped, group
     from circuitlab.interventions import Added, InterventionRun, Onward, Value
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from circuitlab.training import TrainingConfig, train
     from circuitlab.transcoder import Transcoder, TranscoderConfig
     from circuitlab.view import View
-    from circuitlab.widgets import AttributionGraph, InterventionSliders, Session
+    from circuitlab.widgets import AttributionGraph, FeatureDashboard, InterventionSliders, Session
 
 __version__ = "0.1.0"
 
@@ -36,6 +38,9 @@ _HOMES = {
     "Agreement": "replacement",
     "AttributionGraph": "widgets",
     "Direction": "targets",
+    "Evidence": "evidence",
+    "FeatureDashboard": "widgets",
+    "Features": "features",
     "Graph": "graph",
     "Grouped": "grouping",
     "InterventionRun": "interventions",
@@ -62,6 +67,9 @@ __all__ = [
     "Agreement",
     "AttributionGraph",
     "Direction",
+    "Evidence",
+    "FeatureDashboard",
+    "Features",
     "Graph",
     "Grouped",
     "InterventionRun",

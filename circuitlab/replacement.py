@@ -14,6 +14,7 @@ import copy
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ from circuitlab.model import Model, load_model
 from circuitlab.transcoder import Transcoder
 
 if TYPE_CHECKING:
+    from circuitlab.features import Features
     from circuitlab.graph import Graph
     from circuitlab.interventions.baseline import Baselines
 
@@ -80,6 +82,13 @@ class ReplacementModel:
         from circuitlab.interventions import sweep
 
         return sweep(self, prompt, names, **options)
+
+    @cached_property
+    def features(self) -> Features:
+        """What is known of each feature, by name or by layer and index: `model.features["L3/55"]`."""
+        from circuitlab.features import Features
+
+        return Features(self)
 
     def top_tokens(self, prompt: str | Sequence[int] | Tensor, n: int = 10) -> pd.DataFrame:
         """The model's n most likely next tokens: `token_id`, `token`, `probability`, and `replacement`.

@@ -20,7 +20,11 @@ const page = { entryPoints: { page: "src/page/main.ts" }, format: "iife" };
 
 // One ES module per widget, as anywidget loads them, its style sheet inside. Add new widgets here.
 const widgets = {
-  entryPoints: { graph: "src/graph/widget.ts", sliders: "src/sliders/widget.ts" },
+  entryPoints: {
+    dashboard: "src/dashboard/widget.ts",
+    graph: "src/graph/widget.ts",
+    sliders: "src/sliders/widget.ts",
+  },
   format: "esm",
 };
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 WIDGETS = Path(__file__).resolve().parent
 STATIC = WIDGETS.parent / "circuitlab" / "static"
-BUNDLES = ("graph.js", "page.css", "page.js", "sliders.js")
+BUNDLES = ("dashboard.js", "graph.js", "page.css", "page.js", "sliders.js")
 OLDEST_NODE = 20
 
 

@@ -12,16 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from circuitlab.widgets.attribution_graph import AttributionGraph
+    from circuitlab.widgets.feature_dashboard import FeatureDashboard
     from circuitlab.widgets.session import Session
     from circuitlab.widgets.sliders.widget import InterventionSliders
 
 _HOMES = {
     "AttributionGraph": "attribution_graph",
+    "FeatureDashboard": "feature_dashboard",
     "InterventionSliders": "sliders.widget",
     "Session": "session",
 }
 
-__all__ = ["AttributionGraph", "InterventionSliders", "Session"]
+__all__ = ["AttributionGraph", "FeatureDashboard", "InterventionSliders", "Session"]
 
 
 def __getattr__(name: str) -> Any:

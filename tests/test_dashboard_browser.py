@@ -1,0 +1,61 @@
+"""The feature dashboard in a real JupyterLab, in a real Chromium: on atlas, linked to a graph."""
+
+import pytest
+from lab import eventually, value
+
+SETUP = """import circuitlab as cl
+model = cl.load()
+prompt = "fact : the capital of the state containing Dallas is"
+graph = model.trace(prompt, max_features=300)
+view = graph.view()
+dashboard = cl.FeatureDashboard(model.features, "L2/139", session=view.session)"""
+
+
+@pytest.fixture
+def shown(open_notebook):
+    page = open_notebook([SETUP, "dashboard"])
+    page.locator(".cl .example").first.wait_for()
+    return page
+
+
+def test_go_try_label_and_follow(shown):
+    page = shown
+    name = page.locator(".cl header code")
+    assert name.inner_text() == "L2/139"
+    assert page.locator(".cl .note").inner_text().startswith("No evidence harvested yet: examples come from")
+    shading = page.locator(".cl .tried .token.active")
+    shading.first.wait_for()
+
+    row = page.locator(".cl .reads_from .row").first
+    onward = row.get_attribute("data-feature")
+    row.click()
+    eventually(page, "dashboard.feature", onward)
+    page.wait_for_function("name => document.querySelector('.jp-OutputArea').textContent !== name", arg=onward)
+    assert name.inner_text() == onward
+    page.keyboard.press("Alt+ArrowLeft")
+    eventually(page, "dashboard.feature", "L2/139")
+
+    box = page.locator(".cl textarea")
+    box.fill("fact : the tree of the state containing Oakfield is")
+    eventually(page, "dashboard.text", "fact : the tree of the state containing Oakfield is")
+    page.locator(".cl .tried .text", has_text="field").wait_for()
+    text = "dashboard.text, 2, 139"
+    said = value(page, f"'%.3g' % max(model.features.live({text}).activations)")
+    if float(said):
+        page.locator(".cl .tried .hint", has_text=said).wait_for()
+    box.fill("fact : the qwertz")
+    page.locator(".cl .tried .complaint", has_text="qwertz").wait_for()
+
+    page.locator(".cl header h3").dblclick()
+    page.locator(".cl .rename").fill("<b>city</b> of Texas")
+    page.keyboard.press("Enter")
+    eventually(page, "dashboard.labels.get('L2/139')", "<b>city</b> of Texas")
+    assert page.locator(".cl header h3").inner_text() == "<b>city</b> of Texas"
+    ids = value(page, "graph.nodes.query('layer == 2 and feature == 139 and kind == \"feature\"')['id'].tolist()")
+    assert ids
+    assert value(page, "list(view.labels)").count(ids[0]) == 1
+
+    other = value(page, "graph.nodes.query('layer == 3 and kind == \"feature\"')['id'].tolist()[0]")
+    value(page, f"setattr(view, 'clicked', {other!r})")
+    eventually(page, "dashboard.feature", "L3/" + other.split("_")[1])
+    page.locator(".cl header code", has_text="L3/" + other.split("_")[1]).wait_for()
