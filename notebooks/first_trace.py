@@ -18,6 +18,11 @@
 # Austin; the prompt names neither Texas nor Austin. We trace it on atlas, the small model that comes with circuitlab.
 
 # %%
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import matplotlib.pyplot as plt
+
 import circuitlab as cl
 
 model = cl.load()
@@ -28,6 +33,10 @@ model.top_tokens(PROMPT, n=3)
 # `probability` is the model's; `replacement` is what the model says when all its MLPs are replaced by the transcoder.
 #
 # ## The graph
+#
+# Words stand at the bottom, the answer at the top, features in between by layer. Hover over a node to see its edges, click
+# it for its inputs and outputs, type into the search field, move the thresholds. Shift holds what is hovered, Escape lets
+# go of everything.
 
 # %%
 graph = model.trace(PROMPT)
@@ -66,6 +75,85 @@ assert answer["token"].strip() == "Austin"
 
 # %%
 graph.scores()
+
+# %% [markdown]
+# ## A flowchart
+#
+# Features with the same meaning make a group. In the widget: pin nodes, hold G and click them, type a name. From Python it
+# is the same state, and what one does shows in the other.
+
+# %%
+def labelled(*names):
+    """Ids of the 30 most influential features that carry one of these labels."""
+    top = graph.nodes[graph.nodes["kind"] == "feature"].nlargest(30, "influence")
+    return top.loc[top["label"].isin(names), "id"].tolist()
+
+
+words = graph.nodes[graph.nodes["token"].isin([" capital", " Dal", "las"]) & (graph.nodes["kind"] == "token")]
+view = graph.view()
+view.supernodes = {"Texas": labelled("Texas", "Texas city"), "say a capital": labelled("say a capital")}
+view.pinned = [*words["id"], *view.supernodes["Texas"], *view.supernodes["say a capital"], answer["id"]]
+_, ax = plt.subplots(figsize=(9, 3.6), layout="constrained")
+graph.plot(ax=ax, view=view.view);
+
+# %% [markdown]
+# ## A test
+#
+# A graph is a hypothesis. If the Texas features carry the state, turning them around must cost the answer, and putting
+# California's in their place must give its capital. Random features of the same size are the control.
+
+# %%
+run = model.intervene(PROMPT, {"Texas": -1.0})
+run.top_tokens(4)
+
+# %%
+verdict = run.verdict()
+verdict
+
+# %%
+assert run.top_tokens().set_index("token")["after"].idxmax().strip() != "Austin"
+
+# %%
+swap = model.swap(
+    PROMPT, out="Texas", into="California", from_prompt="fact : the capital of the state containing Oakland is"
+)
+swap.top_tokens(4)
+
+# %%
+_, ax = plt.subplots(figsize=(9, 4), layout="constrained")
+swap.plot(ax=ax);
+
+# %%
+assert swap.top_tokens().set_index("token")["after"].idxmax().strip() == "Sacramento"
+
+# %% [markdown]
+# ## Drag
+#
+# The same by hand: pull "Texas" below zero and watch the answer go.
+
+# %%
+sliders = cl.InterventionSliders(model, graph, session=view.session)
+sliders
+
+# %% [markdown]
+# ## What a feature stands for
+#
+# The dashboard follows the node clicked in the graph above.
+
+# %%
+dashboard = cl.FeatureDashboard(model.features, session=view.session)
+dashboard
+
+# %% [markdown]
+# ## Figures and pages
+#
+# `graph.savefig` writes PDF, SVG, PNG and PGF, `graph.to_html` a page that stays interactive without a kernel.
+
+# %%
+with TemporaryDirectory() as folder:
+    figure = graph.savefig(Path(folder) / "dallas.pdf", width="single-column", view=view.view)
+    page = graph.to_html(Path(folder) / "dallas.html")
+    print(f"{figure.name}: {figure.stat().st_size / 1000:.0f} kB, {page.name}: {page.stat().st_size / 1000:.0f} kB")
 
 # %% [markdown]
 # ## Exercise

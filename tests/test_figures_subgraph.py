@@ -280,7 +280,7 @@ def tables() -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
 def test_an_intervention_says_what_is_left_and_what_was_done(tmp_path):
     ax = plot_intervention(*tables(), title="Texas × −1")
     found = {text.get_text() for text in ax.texts}
-    assert {"Texas", "−100%", "× −1", "64%", "?", "Austin", "Sacramento", "99%", "11%", "52%", "0%"} <= found
+    assert {"Texas", "−100%", "× −1", "64%", "from 0", "Austin", "Sacramento", "99%", "11%", "52%", "0%"} <= found
     assert {"before", "after", "Texas × −1"} <= found
     at = {text.get_text(): text.get_position()[1] for text in ax.texts if text.get_text() in ("Texas", "say a capital")}
     assert len(at) == 2

@@ -134,7 +134,7 @@ def _given(value: Any) -> bool:
 
 def _left(row: dict[str, Any]) -> str:
     share = row["remaining"]
-    return "?" if pd.isna(share) else f"{share:.0%}".replace("-", "−")
+    return "from 0" if pd.isna(share) else f"{share:.0%}".replace("-", "−")
 
 
 def _number(value: float) -> str:
