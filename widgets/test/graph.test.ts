@@ -1,5 +1,7 @@
 import { describe, expect, it } from "vitest";
-import { bondsOf, freshName, grouped, placesOf, renamed, ungrouped, unitsOf } from "../src/graph/groups";
+import { arranged } from "../src/graph/arrange";
+import { portsOf } from "../src/graph/bonds";
+import { bondsOf, freshName, grouped, renamed, ungrouped, unitsOf } from "../src/graph/groups";
 import { strongest } from "../src/graph/model";
 import { curvesOf, Finder } from "../src/graph/place";
 import { shownBy } from "../src/graph/prune";
@@ -127,10 +129,71 @@ describe("groups", () => {
     expect(freshName(model, state({ supernodes: { "group 1": [a] } }), "")).toBe("group 2");
     expect(freshName(model, state(), a)).toBe(`${a} 2`);
   });
-  it("stay where the user put them", () => {
-    const view = state({ pinned: [a, c], positions: { [a]: [0.9, 0.9] } });
-    expect(placesOf(model, unitsOf(model, view), view)[0]).toEqual([0.9, 0.9]);
+});
+
+describe("the subgraph by itself", () => {
+  const box = (level: number, column: number, wide = 90) => ({ wide, high: 28, level, column });
+  const [token, answer] = [-2, Number.POSITIVE_INFINITY];
+  const boxes = [
+    box(answer, 11),
+    box(3, 11),
+    box(3, 11),
+    box(1, 10),
+    box(0.5, 4),
+    box(token, 4),
+    box(token, 10),
+    box(token, 10),
+  ];
+  const ties = [
+    { source: 5, target: 4, weight: 12 },
+    { source: 4, target: 1, weight: 5 },
+    { source: 1, target: 0, weight: 2 },
+    { source: 3, target: 0, weight: 2 },
+    { source: 6, target: 3, weight: -2 },
+  ];
+  it("puts answers on top, tokens at the foot in their order, groups between by layer", () => {
+    const { at } = arranged(boxes, ties, 600);
+    const y = (i: number) => at[i]![1];
+    expect([y(0) < y(1), y(1) === y(2), y(2) < y(3), y(3) < y(5), y(5) === y(6)]).toEqual(
+      Array(5).fill(true),
+    );
+    expect(at[5]![0]).toBeLessThan(at[6]![0]);
+    expect(Math.min(...rowGaps(at))).toBeGreaterThanOrEqual(26);
   });
+  it("lets no box touch another or the sides, also where a row is full", () => {
+    const many = Array.from({ length: 25 }, (_, i) => box(i % 2 ? token : 2, i % 7, 60 + 5 * i));
+    for (const wide of [320, 600, 1400])
+      for (const set of [boxes, many]) {
+        const { at, high } = arranged(set, set === boxes ? ties : [], wide);
+        set.forEach((one, i) => {
+          expect(Math.abs(at[i]![0] - wide / 2) + one.wide / 2).toBeLessThanOrEqual(wide / 2 + 1e-6);
+          expect(at[i]![1] + 14).toBeLessThanOrEqual(high);
+          for (let j = 0; j < i; j++) {
+            const apart = Math.abs(at[i]![0] - at[j]![0]) - (one.wide + set[j]!.wide) / 2;
+            expect(at[i]![1] === at[j]![1] ? apart : 20).toBeGreaterThan(19.99);
+          }
+        });
+      }
+  });
+  it("moves a box aside where an edge would run behind it", () => {
+    const stacked = [box(answer, 0), box(1, 0), box(token, 0)];
+    const { at } = arranged(stacked, [{ source: 2, target: 0, weight: 1 }], 600);
+    expect(Math.abs(at[1]![0] - at[0]![0])).toBeGreaterThan(45);
+  });
+  it("brings boxes that feed each other into different rows", () => {
+    const { at } = arranged([box(2, 0), box(2.3, 1)], [{ source: 0, target: 1, weight: 1 }], 600);
+    expect(at[1]![1]).toBeLessThan(at[0]![1]);
+  });
+  it("leads edges to a box side by side, in the order they come from", () => {
+    const spots = [100, 300, 200].map((x, i) => ({ x, y: i < 2 ? 200 : 50, wide: 80, high: 28, title: "" }));
+    const bonds = [1, 0].map((source) => ({ source, target: 2, weight: 1 }));
+    const [right, left] = portsOf(spots, bonds).map(([, to]) => to) as [[number, number], [number, number]];
+    expect([left[0] < right[0], left[1], right[1]]).toEqual([true, 66, 66]);
+  });
+  function rowGaps(at: [number, number][]): number[] {
+    const rows = [...new Set(at.map(([, y]) => y))].sort((a, b) => a - b);
+    return rows.slice(1).map((y, i) => y - rows[i]! - 28);
+  }
 });
 
 describe("undo", () => {

@@ -1,5 +1,6 @@
 // The subgraph: pinned nodes and supernodes as units, and the edges between them, added up.
 
+import type { Box } from "./arrange";
 import type { GraphModel } from "./model";
 import type { ViewState } from "./state";
 
@@ -46,48 +47,18 @@ export function bondsOf(model: GraphModel, units: readonly Unit[]): Bond[] {
   return [...sums.values()].sort((a, b) => Math.abs(b.weight) - Math.abs(a.weight));
 }
 
-/** A place for every unit, 0 to 1: the user's, or by mean position and layer, moved apart. */
-export function placesOf(model: GraphModel, units: readonly Unit[], state: ViewState): [number, number][] {
-  const mean = (rows: readonly number[], name: "pos" | "layer", other: number) =>
-    rows.reduce((sum, row) => sum + (model.number(name, row) ?? other), 0) / rows.length;
-  const lastPos = Math.max(1, model.strings.tokens.length - 1);
-  const layers = Math.max(1, model.strings.n_layers);
-  const level = (row: number) => ({ token: -1, logit: layers })[model.kindOf(row) as string] ?? 0;
-  const raw = units.map((unit): [number, number] => {
-    const first = unit.rows[0] ?? 0;
-    const layer = mean(unit.rows, "layer", level(first));
-    return [mean(unit.rows, "pos", lastPos) / lastPos, 1 - (layer + 1) / (layers + 1)];
-  });
-  const ranks = rankRows(raw.map(([, y]) => y));
-  const rowsUsed = Math.max(...ranks, 0) + 1;
-  const made: [number, number][] = raw.map(([x], i) => [
-    x,
-    rowsUsed === 1 ? 0.5 : (ranks[i]! + 0.5) / rowsUsed,
-  ]);
-  for (let rank = 0; rank < rowsUsed; rank++) spread(made.filter((_, i) => ranks[i] === rank));
-  return units.map((unit, i) => state.positions[unit.key] ?? made[i]!);
-}
-
-/** Move places of one row apart, left to right, where they are nearer than an even spacing would put them. */
-function spread(row: [number, number][]): void {
-  row.sort((a, b) => a[0] - b[0]);
-  const gap = Math.min(0.24, 1 / Math.max(1, row.length));
-  row.forEach((at, i) => {
-    const least = i ? row[i - 1]![0] + gap : 0;
-    at[0] = Math.max(least, Math.min(at[0], 1 - gap * (row.length - 1 - i)));
-  });
-}
-
-/** Equal or nearly equal heights share a row; rows are numbered from the top. */
-function rankRows(heights: number[]): number[] {
-  const order = heights.map((_, i) => i).sort((a, b) => heights[a]! - heights[b]!);
-  const ranks = new Array<number>(heights.length).fill(0);
-  let [rank, start] = [0, heights[order[0] ?? 0] ?? 0];
-  for (const i of order) {
-    if (heights[i]! - start > 0.12) [rank, start] = [rank + 1, heights[i]!];
-    ranks[i] = rank;
-  }
-  return ranks;
+/** A unit as a box of this size in pixels, by layer and token; groups of answers and tokens count as those. */
+export function boxOf(model: GraphModel, unit: Unit, wide: number, high: number): Box {
+  const mean = (name: "pos" | "layer", other: number) =>
+    unit.rows.reduce((sum, row) => sum + (model.number(name, row) ?? other), 0) / unit.rows.length;
+  const all = (kind: string) => unit.rows.every((row) => model.kindOf(row) === kind);
+  const column = mean("pos", model.strings.tokens.length - 1);
+  const level = all("token")
+    ? -2
+    : all("logit")
+      ? Number.POSITIVE_INFINITY
+      : mean("layer", model.strings.n_layers);
+  return { wide, high, level, column };
 }
 
 /** A name that no supernode or node has yet. */

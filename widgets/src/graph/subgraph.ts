@@ -1,10 +1,11 @@
 // The user's own small graph: pinned nodes and supernodes as boxes that can be dragged, with summed edges.
 
 import { element, shownText } from "../shared/dom";
-import { formatSigned } from "../shared/numbers";
 import { svg } from "../shared/svg";
 import type { Colours } from "../shared/theme";
-import { bondsOf, placesOf, type Unit, unitsOf } from "./groups";
+import { arranged } from "./arrange";
+import { drawBonds, type Spot } from "./bonds";
+import { type Bond, bondsOf, boxOf, type Unit, unitsOf } from "./groups";
 import type { GraphModel } from "./model";
 import type { ViewState } from "./state";
 
@@ -19,7 +20,9 @@ export interface SubgraphEvents {
 }
 
 const [MARGIN_X, MARGIN_Y] = [70, 26];
-const MOST_BONDS = 60;
+/** Of the panel's sides, for boxes that nobody has moved. */
+const INSET = 14;
+const HIGH = 28;
 
 export class Subgraph {
   readonly box = element("section", {
@@ -29,6 +32,10 @@ export class Subgraph {
   private readonly lines = svg("svg", {});
   private readonly units: Unit[] = [];
   private places: [number, number][] = [];
+  private bonds: Bond[] = [];
+  private fixed: ViewState["positions"] = {};
+  private pointed: number | null = null;
+  private needed = 0;
   private boxes: HTMLElement[] = [];
   private colours: Colours;
   private dragging = false;
@@ -51,60 +58,68 @@ export class Subgraph {
   show(state: ViewState, clicked: number | null, badges: ReadonlyMap<string, string>): boolean {
     if (this.dragging || this.renaming) return true;
     this.units.splice(0, this.units.length, ...unitsOf(this.model, state));
-    this.places = placesOf(this.model, this.units, state);
+    this.bonds = bondsOf(this.model, this.units);
+    this.fixed = state.positions;
+    this.pointed = null;
     this.boxes = this.units.map((unit, at) => this.makeBox(unit, at, clicked, badges));
     this.box.replaceChildren(this.lines, ...this.boxes);
     this.arrange();
     return this.units.length > 0;
   }
 
+  /** Place the boxes for the panel's size; those that the user moved stand where they were put. */
   arrange(): void {
-    const { clientWidth, clientHeight } = this.box;
+    const { clientWidth } = this.box;
+    if (clientWidth && !this.dragging) {
+      const sized = this.units.map((unit, at) =>
+        boxOf(this.model, unit, this.boxes[at]?.offsetWidth ?? 0, HIGH),
+      );
+      const near = Math.max(0.75, 0.06 * this.model.strings.n_layers);
+      const { at, high } = arranged(sized, this.bonds, clientWidth - 2 * INSET, near);
+      const share = (x: number) => (x + INSET - MARGIN_X) / Math.max(1, clientWidth - 2 * MARGIN_X);
+      const free = high > HIGH ? high - HIGH : 0;
+      this.needed = high + 2 * MARGIN_Y - HIGH;
+      this.box.style.flexBasis = `min(46%, ${Math.max(120, this.needed)}px)`;
+      this.places = this.units.map(
+        ({ key }, i): [number, number] =>
+          this.fixed[key] ?? [share(at[i]![0]), free ? (at[i]![1] - HIGH / 2) / free : 0.5],
+      );
+    }
+    this.put();
+  }
+
+  private put(): void {
     this.boxes.forEach((box, at) => {
-      const [x, y] = this.pixels(at, clientWidth, clientHeight);
+      const [x, y] = this.pixels(at);
       box.style.left = `${x}px`;
       box.style.top = `${y}px`;
     });
     this.drawLines();
   }
 
-  private pixels(at: number, wide: number, high: number): [number, number] {
+  private pixels(at: number): [number, number] {
     const [x, y] = this.places[at] ?? [0.5, 0.5];
-    return [MARGIN_X + x * Math.max(1, wide - 2 * MARGIN_X), MARGIN_Y + y * Math.max(1, high - 2 * MARGIN_Y)];
+    return [MARGIN_X + x * Math.max(1, this.box.clientWidth - 2 * MARGIN_X), MARGIN_Y + y * this.travel];
+  }
+
+  /** Pixels from the highest to the lowest place; where rows need more than the panel has, it scrolls. */
+  private get travel(): number {
+    return Math.max(1, Math.max(this.box.clientHeight, this.needed) - 2 * MARGIN_Y);
   }
 
   private drawLines(): void {
-    const { clientWidth: wide, clientHeight: high } = this.box;
-    const bonds = bondsOf(this.model, this.units).slice(0, MOST_BONDS);
-    const largest = Math.abs(bonds[0]?.weight ?? 1) || 1;
-    const drawn = bonds.map(({ source, target, weight }) => {
-      const [a, b] = [this.pixels(source, wide, high), this.pixels(target, wide, high)];
-      const strength = Math.sqrt(Math.abs(weight) / largest);
-      const bend = Math.max(18, 0.4 * Math.abs(a[1] - b[1]));
-      const d = `M${a[0]} ${a[1] - 13}C${a[0]} ${a[1] - 13 - bend} ${b[0]} ${b[1] + 17 + bend} ${b[0]} ${b[1] + 17}`;
-      const width = 0.8 + 3.4 * strength;
-      const line = svg("path", {
-        d,
-        fill: "none",
-        stroke: weight < 0 ? this.colours.negative : this.colours.positive,
-        "stroke-width": width,
-        "stroke-opacity": 0.18 + 0.62 * strength,
-      });
-      if (weight < 0) line.setAttribute("stroke-dasharray", `${2.2 * width} ${1.4 * width}`);
-      const title = svg(
-        "title",
-        {},
-        `${this.title(source)} → ${this.title(target)}: ${formatSigned(weight)}`,
-      );
-      line.append(title);
-      const parts: SVGElement[] = [line];
-      if (strength > 0.35) {
-        const text = svg("text", { x: (a[0] + b[0]) / 2 + 5, y: (a[1] + b[1]) / 2 }, formatSigned(weight));
-        parts.push(text);
-      }
-      return parts;
+    this.lines.style.height = `${this.travel + 2 * MARGIN_Y}px`;
+    const spots = this.boxes.map((box, at): Spot => {
+      const [x, y] = this.pixels(at);
+      return { x, y, wide: box.offsetWidth, high: HIGH, title: this.title(at) };
     });
-    this.lines.replaceChildren(...drawn.flat());
+    this.lines.replaceChildren(...drawBonds(spots, this.bonds, this.colours, this.pointed));
+  }
+
+  private point(at: number | null): void {
+    if (this.dragging || this.pointed === at) return;
+    this.pointed = at;
+    this.drawLines();
   }
 
   private title(at: number): string {
@@ -145,8 +160,14 @@ export class Subgraph {
       box.title = "Double-click to rename";
       box.addEventListener("dblclick", () => this.rename(unit.key, name));
     }
-    box.addEventListener("pointerenter", () => this.events.onHover(unit.rows));
-    box.addEventListener("pointerleave", () => this.events.onHover(null));
+    box.addEventListener("pointerenter", () => {
+      this.point(at);
+      this.events.onHover(unit.rows);
+    });
+    box.addEventListener("pointerleave", () => {
+      this.point(null);
+      this.events.onHover(null);
+    });
     box.addEventListener("keydown", (event) => {
       if (event.target !== box) return;
       if (event.key === "Enter") this.events.onClick(unit);
@@ -200,12 +221,11 @@ export class Subgraph {
       const [dx, dy] = [event.clientX - start.x, event.clientY - start.y];
       if (!start.moved && Math.hypot(dx, dy) < 4) return;
       start.moved = this.dragging = true;
-      const { clientWidth, clientHeight } = this.box;
       this.places[at] = [
-        within(start.place[0] + dx / Math.max(1, clientWidth - 2 * MARGIN_X)),
-        within(start.place[1] + dy / Math.max(1, clientHeight - 2 * MARGIN_Y)),
+        within(start.place[0] + dx / Math.max(1, this.box.clientWidth - 2 * MARGIN_X)),
+        within(start.place[1] + dy / this.travel),
       ];
-      this.arrange();
+      this.put();
     });
     const end = (event: PointerEvent) => {
       const was = start;
