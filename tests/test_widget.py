@@ -220,3 +220,12 @@ def test_the_browsers_tests_see_what_python_sends(graph):
     if not path.is_file() or json.loads(path.read_text("utf-8")) != json.loads(text):
         path.with_name("fixture-changed.json").write_text(text, "utf-8")
         pytest.fail("widgets/dev/fixture.json differs from what Python sends: see fixture-changed.json beside it")
+
+
+def test_what_an_intervention_leaves_stands_at_the_nodes(graph, ids):
+    session = cl.Session(graph)
+    widget = cl.AttributionGraph(graph, session=session)
+    session.changed = {ids[0]: -1.0, ids[1]: 0.404}
+    assert widget._changed == {ids[0]: "−100%", ids[1]: "40%"}
+    session.changed = {}
+    assert widget._changed == {}

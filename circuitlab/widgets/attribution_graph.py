@@ -44,6 +44,7 @@ class AttributionGraph(ViewTraits, Widget):
     _esm = bundle("graph.js")
 
     badges = traitlets.Dict(help="node id → short text shown at the node").tag(sync=True)
+    _changed = traitlets.Dict(help="badges of what the session's interventions leave").tag(sync=True)
     _strings = traitlets.Unicode().tag(sync=True)
     _nodes = traitlets.Bytes().tag(sync=True)
     _edges = traitlets.Bytes().tag(sync=True)
@@ -69,6 +70,7 @@ class AttributionGraph(ViewTraits, Widget):
         super().__init__(
             **{name: traits[name] for name in OPTIONS if name in traits},
             **{name: getattr(self.session, name) for name in STATE},
+            _changed=shares_left(self.session.changed),
             _strings=sent.strings,
             _nodes=sent.nodes,
             _edges=sent.edges,
@@ -77,6 +79,7 @@ class AttributionGraph(ViewTraits, Widget):
         self.observe(self._to_session, list(STATE))
         self.observe(self._place, ["node_threshold", "edge_threshold", "_extent"])
         self.session.observe(self._from_session, list(STATE))
+        self.session.observe(self._show_changed, "changed")
 
     @property
     def graph(self) -> Graph:
@@ -103,6 +106,7 @@ class AttributionGraph(ViewTraits, Widget):
     def close(self) -> None:
         if "session" in self.__dict__:
             self.session.unobserve(self._from_session, list(STATE))
+            self.session.unobserve(self._show_changed, "changed")
         super().close()
 
     def _to_session(self, _change: Any) -> None:
@@ -113,6 +117,9 @@ class AttributionGraph(ViewTraits, Widget):
             for name in STATE:
                 if getattr(self, name) != getattr(self.session, name):
                     setattr(self, name, getattr(self.session, name))
+
+    def _show_changed(self, change: Any) -> None:
+        self._changed = shares_left(change["new"])
 
     def _place(self, _change: Any = None) -> None:
         graph = self._checked_graph
@@ -141,3 +148,8 @@ class AttributionGraph(ViewTraits, Widget):
         in `graph.savefig`."""
         view = self.view
         return self.graph.savefig(path, **{"view": None if view.is_empty else view, **options})
+
+
+def shares_left(changed: Mapping[str, float]) -> dict[str, str]:
+    """Badges by node id or supernode: 0.4 → "40%", what is left of its activation."""
+    return {name: f"{100 * share:.0f}%".replace("-", "−") for name, share in changed.items()}

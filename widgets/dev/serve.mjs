@@ -5,7 +5,7 @@ import { context } from "esbuild";
 const here = fileURLToPath(new URL(".", import.meta.url));
 const dev = await context({
   absWorkingDir: here,
-  entryPoints: ["main.ts"],
+  entryPoints: ["main.ts", "sliders.ts"],
   outdir: here,
   write: false,
   bundle: true,

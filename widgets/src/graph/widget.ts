@@ -29,6 +29,7 @@ function render({ model, el, signal }: RenderProps): () => void {
   );
   const place = () =>
     readPlace(graph.count, floats(bytesOf(model, "_placed")), String(model.get("_placed_strings")));
+  const badges = () => ({ ...(model.get("_changed") as object), ...(model.get("badges") as object) });
   let gathering = 0;
   const send = () => {
     clearTimeout(gathering);
@@ -44,7 +45,7 @@ function render({ model, el, signal }: RenderProps): () => void {
       height: Number(model.get("height")),
       state: stateOf(model),
       place: place(),
-      badges: model.get("badges") as Record<string, string>,
+      badges: badges(),
     },
     {
       onState: (change) => {
@@ -79,7 +80,8 @@ function render({ model, el, signal }: RenderProps): () => void {
     () => component.setState({ [name]: model.get(name) } as Change),
   ]);
   heard.push(["change:_placed_strings", () => component.setPlace(place())]);
-  heard.push(["change:badges", () => component.setBadges(model.get("badges") as Record<string, string>)]);
+  for (const name of ["badges", "_changed"])
+    heard.push([`change:${name}`, () => component.setBadges(badges())]);
   heard.push(["change:height", () => component.setHeight(Number(model.get("height")))]);
   for (const [event, act] of heard) model.on(event, act);
   pulse.check();

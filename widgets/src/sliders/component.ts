@@ -162,11 +162,16 @@ class View implements Component {
     this.name.setAttribute("aria-label", "Add a row by name");
     const adding = element("form", { class: "adding" }, this.name, this.offered, this.clicked);
     const marks = [-5, 0, 1, 5].map((at) => {
-      const mark = element("b", {}, at < 0 ? `−${-at}` : at === 1 ? "1 own" : String(at));
+      const mark = element("b", {}, at < 0 ? `−${-at}` : at === 1 ? "own" : String(at));
       mark.style.left = `calc(7px + (100% - 14px) * ${(at + 5) / 10})`;
       return mark;
     });
-    const scale = element("div", { class: "scales" }, element("h4", {}, "Set"), element("div", {}, ...marks));
+    const scale = element(
+      "div",
+      { class: "scales" },
+      element("h4", {}, "Interventions, as multiples of the own activation"),
+      element("div", {}, ...marks),
+    );
     const controls = element("div", { class: "controls" }, scale, this.list, adding);
     this.panel.append(this.code);
     this.panel.hidden = true;

@@ -122,9 +122,10 @@ function showGroup(item: HTMLElement, { name, before, after, set }: GroupPair): 
   label.textContent = name;
   label.title = name;
   const left = before ? (after ?? 0) / before : 1;
-  width(share.children[0], Math.min(Math.max(left, 0), FULL) / FULL);
+  width(share.children[0], Math.min(Math.abs(left), FULL) / FULL);
   number.textContent = shareText(before, after);
   item.classList.toggle("set", set);
+  item.classList.toggle("negative", left < 0);
   item.classList.toggle("less", left < 0.98);
   item.classList.toggle("more", left > 1.02);
   item.title = set
