@@ -82,7 +82,10 @@ def main(moves: int = 30) -> None:
     found = measure(moves)
     totals, models = zip(*found, strict=True)
     print(f"{len(found)} moves: median {statistics.median(totals):.0f} ms from move to new numbers on the screen")
-    print(f"  fastest {min(totals):.0f} ms, slowest {max(totals):.0f} ms; the model's share {statistics.median(models):.0f} ms")
+    print(
+        f"  fastest {min(totals):.0f} ms, slowest {max(totals):.0f} ms; "
+        f"the model's share {statistics.median(models):.0f} ms"
+    )
 
 
 if __name__ == "__main__":

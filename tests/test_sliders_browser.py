@@ -60,10 +60,13 @@ def test_dragging_a_slider_changes_the_numbers(shown):
     first.locator(".after.number").filter(has_text="100.0%").wait_for()
 
 
-def test_python_moves_the_sliders(shown):
+def test_python_moves_the_sliders_and_a_dead_kernel_says_so(shown):
     page = shown
     value(page, "setattr(sliders, 'factors', {'Texas': 3.0})")
     page.wait_for_function(
         "() => [...document.querySelectorAll('*')].some(e => e.shadowRoot?.querySelector("
         "'.row[data-name=\"Texas\"] .amount')?.value === '3')"
     )
+    page.evaluate("window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
+    page.mouse.click(*slider_at(page, "Texas", 0))
+    page.locator(".cl .kernel", has_text="No kernel is running").wait_for()

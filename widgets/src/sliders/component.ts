@@ -148,16 +148,7 @@ class View implements Component {
   private build(): void {
     const tokens = element("label", { class: "length-label" }, "Continue by", this.length, "tokens");
     this.length.setAttribute("aria-label", "Tokens of continuation");
-    const bar = element(
-      "div",
-      { class: "toolbar" },
-      this.prompt,
-      element("span", { class: "spring" }),
-      this.freeze,
-      tokens,
-      this.reset,
-      this.copy,
-    );
+    const bar = element("div", { class: "toolbar" }, this.prompt, this.freeze, tokens, this.reset, this.copy);
     this.name.placeholder = "Add a supernode, label, feature or node…";
     this.name.setAttribute("aria-label", "Add a row by name");
     const adding = element("form", { class: "adding" }, this.name, this.offered, this.clicked);
