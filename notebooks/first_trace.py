@@ -82,6 +82,7 @@ graph.scores()
 # Features with the same meaning make a group. In the widget: pin nodes, hold G and click them, type a name. From Python it
 # is the same state, and what one does shows in the other.
 
+
 # %%
 def labelled(*names):
     """Ids of the 30 most influential features that carry one of these labels."""
@@ -94,7 +95,7 @@ view = graph.view()
 view.supernodes = {"Texas": labelled("Texas", "Texas city"), "say a capital": labelled("say a capital")}
 view.pinned = [*words["id"], *view.supernodes["Texas"], *view.supernodes["say a capital"], answer["id"]]
 _, ax = plt.subplots(figsize=(9, 3.6), layout="constrained")
-graph.plot(ax=ax, view=view.view);
+graph.plot(ax=ax, view=view.view)
 
 # %% [markdown]
 # ## A test
@@ -121,7 +122,7 @@ swap.top_tokens(4)
 
 # %%
 _, ax = plt.subplots(figsize=(9, 4), layout="constrained")
-swap.plot(ax=ax);
+swap.plot(ax=ax)
 
 # %%
 assert swap.top_tokens().set_index("token")["after"].idxmax().strip() == "Sacramento"

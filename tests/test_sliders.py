@@ -1,6 +1,8 @@
 """The sliders' Python side: rows by name, one request per state, the newest run only, state that fits the graph."""
 
 import json
+import subprocess
+import sys
 import threading
 import time
 
@@ -355,3 +357,15 @@ def test_what_a_model_cannot_do_is_said(atlas):
     assert sliders.wait(120)
     assert "is not active at these positions" in sliders.result["error"]
     sliders.close()
+
+
+def test_a_run_ends_before_the_interpreter_does():
+    script = (
+        "import time\n"
+        "from circuitlab.widgets.sliders.newest import Newest\n"
+        "newest = Newest(lambda _: time.sleep(0.5) or print('ended', flush=True), lambda *_: None)\n"
+        "newest.submit(1, None)\n"
+        "time.sleep(0.1)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stdout.strip()) == (0, "ended")

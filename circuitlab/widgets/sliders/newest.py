@@ -8,11 +8,24 @@ outcome is dropped. Each request has a revision, a number that grows, and its ou
 
 from __future__ import annotations
 
+import atexit
 import contextvars
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from typing import Any
+
+_started: weakref.WeakSet[Newest] = weakref.WeakSet()
+
+
+@atexit.register
+def _end_all() -> None:
+    """Let runs end before the interpreter does: a thread caught inside torch by its end would abort the process."""
+    for newest in list(_started):
+        newest.close()
+    for newest in list(_started):
+        newest.join()
 
 
 class Newest:
@@ -50,6 +63,7 @@ class Newest:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._loop, name=self._name, daemon=True)
                 self._thread.start()
+                _started.add(self)
             self._changed.notify_all()
 
     def cancel(self, revision: int) -> None:
@@ -70,6 +84,11 @@ class Newest:
         with self._changed:
             self._closed, self._slot = True, None
             self._changed.notify_all()
+
+    def join(self, seconds: float | int = 30.0) -> None:
+        """Wait for the thread of a closed one to end."""
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(seconds)
 
     def _loop(self) -> None:
         while (taken := self._take()) is not None:
