@@ -26,12 +26,21 @@ def test_go_try_label_and_follow(shown):
     shading = page.locator(".cl .tried .token.active")
     shading.first.wait_for()
 
+    marked = page.locator(".cl .histogram .readout").first
+    example = page.locator(".cl .example").first
+    example.focus()
+    peak = value(page, "'%.3g' % dashboard.evidence.largest")
+    assert float(marked.inner_text()) == float(peak)
+    page.keyboard.press("ArrowRight")
+    assert marked.inner_text() == "0"
+    page.keyboard.press("Enter")
+    assert example.get_attribute("aria-expanded") == "true"
+
     row = page.locator(".cl .reads_from .row").first
     onward = row.get_attribute("data-feature")
     row.click()
     eventually(page, "dashboard.feature", onward)
-    page.wait_for_function("name => document.querySelector('.jp-OutputArea').textContent !== name", arg=onward)
-    assert name.inner_text() == onward
+    page.locator(".cl header code", has_text=onward).wait_for()
     page.keyboard.press("Alt+ArrowLeft")
     eventually(page, "dashboard.feature", "L2/139")
 
@@ -39,10 +48,12 @@ def test_go_try_label_and_follow(shown):
     box.fill("fact : the tree of the state containing Oakfield is")
     eventually(page, "dashboard.text", "fact : the tree of the state containing Oakfield is")
     page.locator(".cl .tried .text", has_text="field").wait_for()
-    text = "dashboard.text, 2, 139"
-    said = value(page, f"'%.3g' % max(model.features.live({text}).activations)")
-    if float(said):
-        page.locator(".cl .tried .hint", has_text=said).wait_for()
+    seen = "model.features.live(dashboard.text, 2, 139)"
+    assert page.locator(".cl .tried .token").all_inner_texts() == value(page, f"list({seen}.tokens)")
+    active = value(page, f"[i for i, a in enumerate({seen}.activations) if a > 0]")
+    shaded = "spans => spans.flatMap((span, i) => span.classList.contains('active') ? [i] : [])"
+    assert active
+    assert page.locator(".cl .tried .token").evaluate_all(shaded) == active
     box.fill("fact : the qwertz")
     page.locator(".cl .tried .complaint", has_text="qwertz").wait_for()
 

@@ -42,6 +42,7 @@ class FeatureDashboard(Widget):
     text = traitlets.Unicode("", help="the text under “try a text”").tag(sync=True)
     _evidence = traitlets.Unicode("").tag(sync=True)
     _can_try = traitlets.Bool(False).tag(sync=True)
+    _here = traitlets.List(traitlets.Unicode(), help="features that are nodes of the linked graph").tag(sync=True)
 
     def __init__(
         self,
@@ -56,10 +57,13 @@ class FeatureDashboard(Widget):
         self.session, self._features = session, features
         self._in_graph = _feature_nodes(session)
         if session is not None:
-            traits = {"text": _prompt(session), "labels": self._session_labels(), **traits}
-        super().__init__(**{**traits, "feature": ""}, _can_try=hasattr(features, "live"))
+            labels = {**self._session_labels(), **traits.get("labels", {})}
+            traits = {"text": session.graph.prompt, **traits, "labels": labels}
+        feature = traits.pop("feature", feature)
+        super().__init__(**traits, _can_try=hasattr(features, "live"), _here=list(self._in_graph))
         self.observe(self._show, "feature")
         self.observe(self._labels_to_session, "labels")
+        self._labels_to_session({"new": self.labels})
         if feature is not None:
             self.go(feature)
         if session is not None:
@@ -76,6 +80,10 @@ class FeatureDashboard(Widget):
     def go(self, feature: str | tuple[int, int]) -> None:
         """Show this feature, "L3/55" or (3, 55); in a linked graph it becomes the clicked node, if it is there."""
         self.feature = feature if isinstance(feature, str) else f"L{feature[0]}/{feature[1]}"
+
+    def refresh(self) -> None:
+        """Read the evidence again, after other texts were shown or a corpus was harvested."""
+        self._show()
 
     def close(self) -> None:
         session = self.__dict__.get("session")
@@ -195,10 +203,6 @@ def _short(value: Any) -> Any:
     if isinstance(value, float):
         return float(f"{value:.6g}") if abs(value) < float("inf") else None
     return value
-
-
-def _prompt(session: Session) -> str:
-    return session.graph.prompt
 
 
 def _feature_nodes(session: Session | None) -> dict[str, list[str]]:

@@ -1,11 +1,11 @@
-// Serves the development page, rebuilt on every request.
+// Serves the development pages, rebuilt on every request.
 import { fileURLToPath } from "node:url";
 import { context } from "esbuild";
 
 const here = fileURLToPath(new URL(".", import.meta.url));
 const dev = await context({
   absWorkingDir: here,
-  entryPoints: ["main.ts", "sliders.ts"],
+  entryPoints: ["main.ts", "dashboard.ts", "sliders.ts"],
   outdir: here,
   write: false,
   bundle: true,

@@ -57,9 +57,13 @@ describe("histograms", () => {
 /** Timers that run when they are told to. */
 function fakeClock() {
   const waiting = new Map<number, () => void>();
+  const waits: number[] = [];
   let last = 0;
   return {
-    set: (act: () => void) => {
+    waits,
+    now: () => 1000,
+    set: (act: () => void, milliseconds: number) => {
+      waits.push(milliseconds);
       waiting.set(++last, act);
       return last;
     },
@@ -109,6 +113,7 @@ describe("the latest question wins", () => {
     finish[1]!("ABCD");
     await clock.tick();
     expect(shown).toEqual(["AB", "ABCD"]);
+    expect(clock.waits).toEqual([0, 50]);
   });
 
   it("does not show what was asked before it was dropped", async () => {

@@ -37,6 +37,8 @@ export interface Options {
   labels: Record<string, string>;
   text: string;
   canTry: boolean;
+  /** Features that are nodes of a linked graph. */
+  here?: string[];
 }
 
 const BACK = "M10 3L5 8l5 5";
@@ -55,7 +57,7 @@ export class Dashboard {
   private readonly left = element("div", { class: "left" });
   private readonly right = element("div", { class: "right" });
   private readonly body = element("div", { class: "body", tabindex: "-1" }, this.left, this.right);
-  private readonly status = element("p", { class: "status", role: "status" });
+  private readonly status = element("p", { class: "status", role: "status", hidden: "" });
   private readonly back: HTMLButtonElement;
   private readonly forward: HTMLButtonElement;
   private readonly finder: Finder;
@@ -408,7 +410,11 @@ export class Dashboard {
       { class: `neighbours ${part}` },
       ...rows.map((row) => this.neighbour(row, largest)),
     );
-    return section(title, "by virtual weight", list);
+    const inGraph = rows.some((row) => this.options.here?.includes(nameOf(row)));
+    const made = section(title, "by virtual weight", list);
+    if (inGraph)
+      made.querySelector("small")?.append(element("i", { class: "dot" }), "a node of the linked graph");
+    return made;
   }
 
   private neighbour(row: NeighbourData, largest: number): HTMLElement {
@@ -422,6 +428,10 @@ export class Dashboard {
       bar(row.weight / largest),
       element("span", { class: "weight" }, formatSigned(row.weight)),
     );
+    if (this.options.here?.includes(name)) {
+      button.classList.add("here");
+      button.title += ", a node of the linked graph";
+    }
     button.addEventListener("click", () => this.go(name));
     return element("li", {}, button);
   }

@@ -3,11 +3,13 @@
 export interface Timer {
   set(act: () => void, milliseconds: number): number;
   clear(id: number): void;
+  now(): number;
 }
 
 const TIMER: Timer = {
   set: (act, milliseconds) => window.setTimeout(act, milliseconds),
   clear: (id) => window.clearTimeout(id),
+  now: () => performance.now(),
 };
 
 /** Runs `run` for the latest input, at most once per `wait` and one at a time; answers to what was asked before
@@ -18,6 +20,7 @@ export class Latest<Input, Output> {
   private pending: { input: Input; revision: number } | null = null;
   private running = false;
   private timer: number | null = null;
+  private started = Number.NEGATIVE_INFINITY;
 
   constructor(
     private readonly run: (input: Input, revision: number) => Promise<Output>,
@@ -42,10 +45,13 @@ export class Latest<Input, Output> {
 
   private schedule(): void {
     if (this.running || this.timer !== null || !this.pending) return;
-    this.timer = this.clock.set(() => {
-      this.timer = null;
-      void this.start();
-    }, this.wait);
+    this.timer = this.clock.set(
+      () => {
+        this.timer = null;
+        void this.start();
+      },
+      Math.max(0, this.started + this.wait - this.clock.now()),
+    );
   }
 
   private async start(): Promise<void> {
@@ -53,6 +59,7 @@ export class Latest<Input, Output> {
     if (!asked) return;
     this.pending = null;
     this.running = true;
+    this.started = this.clock.now();
     try {
       const output = await this.run(asked.input, asked.revision);
       if (asked.revision > this.oldest) this.show(output, asked.input, asked.revision);

@@ -38,6 +38,7 @@ function render({ model, el, signal }: RenderProps): () => void {
       labels: labels(),
       text: String(model.get("text")),
       canTry: Boolean(model.get("_can_try")),
+      here: model.get("_here") as string[],
     },
     {
       onGo: async (feature) => {
