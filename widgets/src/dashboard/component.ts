@@ -412,8 +412,7 @@ export class Dashboard {
     );
     const inGraph = rows.some((row) => this.options.here?.includes(nameOf(row)));
     const made = section(title, "by virtual weight", list);
-    if (inGraph)
-      made.querySelector("small")?.append(element("i", { class: "dot" }), "a node of the linked graph");
+    if (inGraph) made.querySelector("small")?.append(element("i", { class: "dot" }), "in the linked graph");
     return made;
   }
 
