@@ -54,8 +54,7 @@ lint: setup $(NODE_TOOLS)
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
-	$(NPM) run lint
-	$(NPM) run types
+	$(NPM) run check
 
 bench: setup
 	$(BIN)/python -m bench.against_peer
