@@ -80,6 +80,8 @@ THEMES = {
 }
 LONGEST = 400
 """Characters of a label that are looked at; one may be a megabyte long."""
+LINE = 1.35
+"""Height of a line of nodes in em."""
 DASHES = (2.2, 1.4)
 """Dash and gap of a negative edge, in line widths."""
 
@@ -112,7 +114,8 @@ class Layout:
     `label` at (label_x, label_y), left-aligned and centred in height; a label is empty where there is no room. `edge`
     holds indices into
     `graph.links`, weakest first; `curve` the four control points of each; `strength` from 0 to 1 stands for
-    |weight|.
+    |weight|. `crowding` is above 1 where a given height leaves too little room: so much closer do lines stand than text
+    wants.
     """
 
     width: float
@@ -140,6 +143,7 @@ class Layout:
     columns: tuple[Column, ...]
     ticks: tuple[Tick, ...]
     token_rotation: int = 0
+    crowding: float = 1.0
     theme: Theme = field(default_factory=lambda: THEMES["light"])
 
 
@@ -203,6 +207,7 @@ def lay_out(
         columns=tuple(plan.columns),
         ticks=tuple(plan.ticks),
         token_rotation=plan.rotation,
+        crowding=plan.crowding,
         theme=theme_named(theme),
     )
 
@@ -224,6 +229,7 @@ class _Plan:
         self.inner = np.flatnonzero((self.kind == "feature") | (self.kind == "error"))
         self.text = [""] * len(nodes)
         self.label = [""] * len(nodes)
+        self.crowding = 1.0
         self._size_dots()
         self._size_boxes()
         self._choose_labels(max_labels)
@@ -361,22 +367,37 @@ class _Plan:
         present = sorted({layer for layer, _ in self.cells})
         span = range(present[-1], present[0] - 1, -1) if present else range(0)
         most = {layer: max(len(lines) for (own, _), lines in self.lines.items() if own == layer) for layer in present}
-        gaps = {layer: 1.35 * em * most[layer] + 0.9 * em if layer in most else 0.3 * em for layer in span}
-        natural = top + sum(gaps.values()) + bottom
+        rows = np.array([most.get(layer, 0) for layer in span], dtype=float)
+        between = np.where(rows > 0, 0.9, 0.3) * em
+        natural = top + float(np.sum(LINE * em * rows + between)) + bottom
         self.height = float(height) if height else max(natural, 0.6 * self.width)
-        stretch = max((self.height - top - bottom) / max(sum(gaps.values()), 1e-9), 0.05)
+        line, between = self._fit_rows(self.height - top - bottom, rows, between)
         self.ticks, last, at = [], -np.inf, top
-        for layer in span:
-            middle = at + gaps[layer] * stretch / 2
+        for layer, gap in zip(span, line * rows + between, strict=True):
+            middle = at + gap / 2
             for (own, _), lines in self.lines.items():
                 if own == layer:
-                    step = min(1.35 * em * stretch, gaps[layer] * stretch / max(len(lines), 1))
-                    for i, line in enumerate(lines):
-                        self.y[line] = middle + (i - (len(lines) - 1) / 2) * step
+                    step = min(line, gap / max(len(lines), 1))
+                    for i, nodes in enumerate(lines):
+                        self.y[nodes] = middle + (i - (len(lines) - 1) / 2) * step
             if layer in most:
                 self.ticks.append(Tick(layer, float(middle), f"L{layer}" if middle - last >= 1.2 * em else ""))
                 last = middle if self.ticks[-1].text else last
-            at += gaps[layer] * stretch
+            at += gap
+
+    def _fit_rows(self, room: float, rows: np.ndarray, between: np.ndarray) -> tuple[float, np.ndarray]:
+        """Height of a line and what stands between layers: if room is short, less between, then lower lines."""
+        line, tight = LINE * self.em, between / 6
+        total = float(line * rows.sum())
+        if room >= total + between.sum():
+            stretch = room / max(total + between.sum(), 1e-9)
+            return line, between * stretch + line * rows * (stretch - 1)
+        if room >= total + tight.sum():
+            share = (room - total - tight.sum()) / max(float(between.sum() - tight.sum()), 1e-9)
+            return line, tight + share * (between - tight)
+        stretch = max(room / max(total + tight.sum(), 1e-9), 0.05)
+        self.crowding = 1 / stretch
+        return line * stretch, tight * stretch
 
     def _place_ends(self) -> None:
         """Tokens under their columns, logits above theirs, constants at the foot of the axis."""
@@ -405,10 +426,14 @@ class _Plan:
             )
             for r in np.flatnonzero(self.visible)
         ]
-        for row, text in enumerate(self.label):
-            if text:
-                x, y = self.label_x[row], self.label_y[row]
-                taken.append((x, y - high / 2, x + text_width(text) * em, y + high / 2))
+        for row, _ in self.wanted:
+            if not self.label[row]:
+                continue
+            x, y, wide = self.label_x[row], self.label_y[row], text_width(self.label[row]) * em
+            if self.crowding > 1 and not _first_free(np.array(taken), [(x, y)], wide, 0.9 * em, x, x + wide):
+                self.label[row] = ""
+            else:
+                taken.append((x, y - high / 2, x + wide, y + high / 2))
         for row, text in self.wanted:
             if self.label[row]:
                 continue

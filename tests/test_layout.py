@@ -137,3 +137,21 @@ def test_signs_differ_by_colour_and_themes_are_named():
 def test_sizes_must_be_positive():
     with pytest.raises(ValueError, match="width=0"):
         lay_out(graph(), width=0)
+
+
+@pytest.mark.parametrize("height", [900, 300, 220, 150])
+def test_where_height_is_short_labels_give_way_and_what_stays_does_not_overlap(height):
+    graph = closing_graph(n_layers=5, n_pos=4, n_features=9)
+    plan = lay_out(graph, 700, 10, height=height)
+    natural = lay_out(graph, 700, 10)
+    assert plan.height == height
+    assert (plan.crowding > 1) == (height < 250)
+    assert natural.crowding == 1
+    boxes = [
+        (plan.label_x[r], plan.label_y[r] - 4.5, plan.label_x[r] + 10 * text_width(text), plan.label_y[r] + 4.5)
+        for r, text in enumerate(plan.label)
+        if text
+    ]
+    for i, (left, top, right, foot) in enumerate(boxes):
+        for other in boxes[:i]:
+            assert left >= other[2] or right <= other[0] or top >= other[3] - 1e-6 or foot <= other[1] + 1e-6

@@ -229,3 +229,13 @@ def test_what_an_intervention_leaves_stands_at_the_nodes(graph, ids):
     assert widget._changed == {ids[0]: "−100%", ids[1]: "40%"}
     session.changed = {}
     assert widget._changed == {}
+
+
+def test_text_shrinks_and_then_the_drawing_grows_where_the_browser_has_little_room(graph):
+    plans = [json.loads(sent.placed(graph, graph, 800, height).strings) for height in (600, 200, 90)]
+    assert [plan["width"] for plan in plans] == [800] * 3
+    assert [plan["height"] for plan in plans][:2] == [600, 200]
+    assert plans[2]["height"] > 90
+    sizes = [plan["em"] for plan in plans]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[0] > sizes[2] >= 9

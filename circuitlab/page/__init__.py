@@ -40,7 +40,7 @@ from circuitlab.widgets.columns import page_data
 
 STATIC = Path(__file__).parents[1] / "static"
 WIDTH, FONT_SIZE = 1180.0, 12.0
-WIDGET_EXTENT = (884.0, 600.0)
+WIDGET_EXTENT = {"alone": (884.0, 560.0), "with a subgraph": (884.0, 340.0)}
 EDGES_PER_NODE = 3.2
 
 
@@ -98,7 +98,7 @@ def _widget(graph: Graph, nodes: float, edges: float) -> dict[str, Any]:
     """The interactive graph's data, with the view that the graph carries; one pruned before is shown whole."""
     shares = (1.0, 1.0) if "pruned" in graph.metadata else (nodes, edges)
     view = replace(View.of(graph), node_threshold=shares[0], edge_threshold=shares[1])
-    return page_data(graph, view, *WIDGET_EXTENT)
+    return page_data(graph, view, *WIDGET_EXTENT["alone" if view.is_empty else "with a subgraph"])
 
 
 def _pruned(graph: Graph, nodes: float, edges: float) -> Graph:

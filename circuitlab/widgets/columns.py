@@ -41,9 +41,10 @@ NODE_NUMBERS = (
     "out_of",
     "density",
 )
-FONT_SIZES = (12.0, 11.0, 10.0)
-CROWDING = 1.45
-"""How much closer than in a figure rows may stand where that brings the whole graph into view."""
+TEXTS = ((12.0, None), (11.0, None), (10.0, None), (10.0, 24), (9.5, 12))
+"""Sizes of text in pixels and how many labels (None: as many as a figure has), the best first."""
+CROWDING = 1.42
+"""How much closer than in a figure lines may stand where that brings the whole graph into view."""
 PAGE_EDGES = 30_000
 """At most so many edges go into an offline page."""
 
@@ -149,12 +150,8 @@ class Placed:
 
 
 def placed(graph: Graph, shown: Graph, width: float | int, height: float | int) -> Placed:
-    """Lay out `shown`, a part of `graph`, in this width, and in this height unless rows would crowd too much."""
-    for size in FONT_SIZES:
-        natural = lay_out(shown, width, size, max_edges=1500).height
-        if natural <= CROWDING * height:
-            break
-    plan = lay_out(shown, width, size, height=max(float(height), natural / CROWDING), max_edges=1500)
+    """Lay out `shown`, a part of `graph`, in this width, and in this height unless lines would crowd too much."""
+    plan = _in_view(shown, float(width), float(height))
     place = np.full(len(graph.nodes), -1)
     place[[graph.row(node_id) for node_id in shown.nodes["id"]]] = np.arange(len(shown.nodes))
     here = place >= 0
@@ -173,6 +170,15 @@ def placed(graph: Graph, shown: Graph, width: float | int, height: float | int) 
         "label": {int(row): _label(plan, int(place[row])) for row in rows if plan.label[place[row]]},
     }
     return Placed(numbers.astype("<f4").tobytes(), json.dumps(strings, ensure_ascii=False, separators=(",", ":")))
+
+
+def _in_view(shown: Graph, width: float, height: float) -> Layout:
+    """The layout with the largest text that shows everything at once; where none can, one that is higher."""
+    for size, labels in TEXTS:
+        plan = lay_out(shown, width, size, height, max_edges=1500, max_labels=labels)
+        if plan.crowding <= CROWDING:
+            return plan
+    return lay_out(shown, width, size, height * plan.crowding / CROWDING, max_edges=1500, max_labels=labels)
 
 
 def _label(plan: Layout, row: int) -> tuple[str, float, float, str]:

@@ -187,9 +187,7 @@ class View implements Component {
       cancelAnimationFrame(this.redrawing);
       this.redrawing = requestAnimationFrame(() => {
         this.shown = shownBy(this.model, this.state);
-        this.stage.show(this.place, this.shown, (row) =>
-          this.state.labels[this.id(row)] ? this.name(row) : null,
-        );
+        this.stage.show(this.place, this.shown, (row) => this.newLabel(row));
         this.refreshAround();
       });
     } else this.refreshAround();
@@ -217,6 +215,12 @@ class View implements Component {
   private name(row: number): string {
     const own = this.state.labels[this.id(row)];
     return own ? shownText(own) : this.model.strings.name[row] || this.id(row);
+  }
+
+  /** The user's label where the layout does not know it and so made no room. */
+  private newLabel(row: number): string | null {
+    const own = this.state.labels[this.id(row)];
+    return own && own !== this.model.strings.name[row] ? shownText(own) : null;
   }
 
   private groupOf(row: number): string {

@@ -31,6 +31,8 @@ export interface StageEvents {
   onClick(row: number | null, event: PointerEvent): void;
 }
 
+/** Text in pixels below which a graph is rather moved than shown whole. */
+const SMALLEST = 9;
 const HEAVY_NODES = 500;
 const HEAVY_EDGES = 1200;
 const REST = 140;
@@ -125,11 +127,11 @@ export class Stage {
     return [this.width, this.height];
   }
 
-  /** The whole graph in view; a tall one by its width. */
+  /** The whole graph in view; of one whose text would get too small, the upper part. */
   fit(): void {
     if (!this.place || !this.width) return;
     const wide = this.width / this.place.width;
-    const scale = Math.min(wide, Math.max(this.height / this.place.height, 0.55 * wide), 1.6);
+    const scale = Math.min(wide, Math.max(this.height / this.place.height, SMALLEST / this.place.em), 1.6);
     const x = (this.width - scale * this.place.width) / 2;
     const y = Math.max(0, (this.height - scale * this.place.height) / 2);
     this.camera = { scale, x, y };
