@@ -193,17 +193,17 @@ def test_supernodes_are_the_opening_rows_and_the_baseline_is_shown(sliders):
 
 
 def test_a_move_runs_the_model_and_reaches_session_and_result(sliders, model, session, ids):
-    answer = sliders._on_move({"factors": {"Texas": -1}, "values": {}, "where": {}, "origin": "here"})
+    answer = sliders._on_move({"factors": {"Texas": -2}, "values": {}, "where": {}, "origin": "here"})
     assert sliders.wait()
-    assert model.asked == [(sliders.prompt, {"Texas": -1.0}, 0, model.asked[0][3])]
+    assert model.asked == [(sliders.prompt, {"Texas": -2.0}, 0, model.asked[0][3])]
     assert model.asked[0][3]["supernodes"] == {"Texas": ids[:2]}
     assert sliders.result["revision"] == answer["revision"]
     assert json.loads(sliders._state)["origin"] == "here"
-    assert session.interventions == {"Texas": -1.0}
-    assert session.changed["Texas"] == -1.0
-    assert session.changed[ids[3]] == -1.0
+    assert session.interventions == {"Texas": -2.0}
+    assert session.changed["Texas"] == -2.0
+    assert session.changed[ids[3]] == -2.0
     group = {group["name"]: group for group in sliders.result["groups"]}
-    assert group["capital"]["after"] == -group["capital"]["before"] != 0
+    assert group["capital"]["after"] == pytest.approx(-2 * group["capital"]["before"])
     assert [group["Texas"]["set"], group["capital"]["set"]] == [True, False]
 
 

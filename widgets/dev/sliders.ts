@@ -69,7 +69,11 @@ const component = mount(
   {
     height: 560,
     state,
-    context: { offered: KNOWN.map(({ name }) => ({ name, hint: "made up" })), prompt: PROMPT },
+    context: {
+      offered: KNOWN.map(({ name }) => ({ name, hint: "made up" })),
+      prompt: PROMPT,
+      text: PROMPT.join(" "),
+    },
     result: run(state, 1),
     code: 'run = model.intervene("fact : …", {"Texas": -1.0})\n',
   },

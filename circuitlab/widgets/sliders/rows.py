@@ -114,9 +114,10 @@ class Catalogue:
 
     @cached_property
     def context(self) -> str:
-        """What is offered and the prompt's tokens, as JSON for the browser."""
+        """What is offered, the prompt and its tokens, as JSON for the browser."""
         tokens = [shown(token) for token in self.graph.tokens]
-        return json.dumps({"offered": self.offered, "prompt": tokens}, ensure_ascii=False)
+        text = clip_text(show_token(self.graph.prompt[:4000]), 1000)
+        return json.dumps({"offered": self.offered, "prompt": tokens, "text": text}, ensure_ascii=False)
 
     def watched(self, chosen: Iterable[str]) -> dict[str, tuple[str, ...]]:
         """Groups (name → node ids) of which is shown what is left: the rows, the supernodes; without these, labels."""

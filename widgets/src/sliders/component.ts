@@ -115,8 +115,8 @@ class View implements Component {
 
   setContext(context: Context): void {
     this.context = context;
-    this.prompt.textContent = context.prompt.join(" ");
-    this.prompt.title = context.prompt.join(" ");
+    this.prompt.textContent = context.text;
+    this.prompt.title = context.text;
     const options = context.offered.map(({ name, hint }) => element("option", { value: name }, hint));
     this.offered.replaceChildren(...options);
   }

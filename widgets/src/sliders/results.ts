@@ -20,7 +20,7 @@ export class ResultsView {
       element("h4", {}, "Next token"),
       element("span", { class: "key before" }, "before"),
       element("span", { class: "key after" }, "after"),
-      element("span", { class: "key points" }, "change"),
+      element("span", { class: "key points", title: "In percentage points" }, "change"),
     );
     this.text.append(
       element("h4", {}, "Continuation"),

@@ -39,7 +39,9 @@ export interface Offer {
 
 export interface Context {
   offered: Offer[];
+  /** Its tokens. */
   prompt: string[];
+  text: string;
 }
 
 export interface TokenPair {
