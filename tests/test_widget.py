@@ -239,3 +239,10 @@ def test_text_shrinks_and_then_the_drawing_grows_where_the_browser_has_little_ro
     sizes = [plan["em"] for plan in plans]
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[0] > sizes[2] >= 9
+
+
+def test_a_refused_update_changes_nothing(graph, ids):
+    session = cl.Session(graph)
+    with pytest.raises(ValueError, match="node_threshold=7"):
+        session.update(pinned=ids[:1], node_threshold=7.0)
+    assert (session.pinned, session.node_threshold) == ([], 0.8)

@@ -11,6 +11,7 @@ ValueError that names it. `undo` and `redo` go through everything that is arrang
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from time import monotonic
 from typing import Any
 
@@ -65,10 +66,16 @@ class ViewTraits(traitlets.HasTraits):
     @traitlets.validate(*STATE)
     def _fits_the_graph(self, proposal: Any) -> Any:
         name, value = proposal["trait"].name, _plain(proposal["trait"].name, proposal["value"])
-        if self._checked_graph is not None:
-            beside = {"supernodes": self.supernodes} if name == "positions" else {}
-            View(**{**beside, name: value}).check(self._checked_graph)
+        self._require_fit({name: value})
         return value
+
+    def _require_fit(self, state: Mapping[str, Any]) -> None:
+        """ValueError for a value that does not fit the graph; positions may also be of these supernodes."""
+        if self._checked_graph is None:
+            return
+        for name, value in state.items():
+            beside = {"supernodes": state.get("supernodes", self.supernodes)} if name == "positions" else {}
+            View(**{**beside, name: value}).check(self._checked_graph)
 
 
 class Session(ViewTraits):
@@ -114,6 +121,7 @@ class Session(ViewTraits):
         """Set several traits as one step that `undo` takes back together."""
         refuse_unknown("update", state, (*STATE, "interventions"))
         changed = {name: value for name, value in state.items() if getattr(self, name) != _plain(name, value)}
+        self._require_fit({name: value for name, value in changed.items() if name in STATE})
         with self.hold_trait_notifications():
             for name, value in changed.items():
                 setattr(self, name, value)
