@@ -29,6 +29,7 @@ import pandas as pd
 from jaxtyping import Bool
 
 from circuitlab.links import Links
+from circuitlab.notebook import prepare_to_show
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -86,6 +87,7 @@ class Graph:
 
             nodes["influence"] = node_influence(nodes, self.links)
         object.__setattr__(self, "nodes", nodes)
+        prepare_to_show()
 
     # What is in it
 
@@ -249,7 +251,11 @@ class Graph:
     # Files and figures
 
     def save(self, path: str | PathLike[str]) -> Path:
-        """Write graph JSON (`.json`: other tools read it) or an archive (`.zip`: small, exact, any size)."""
+        """Write graph JSON (`.json`: other tools read it) or an archive (`.zip`: small, exact, any size).
+
+        What was arranged in the notebook (pins, groups, labels, positions, thresholds) is kept by
+        `graph.view().graph.save(path)`; this writes the graph as it was made or opened.
+        """
         return _format(Path(path))[1](self, Path(path))
 
     @staticmethod

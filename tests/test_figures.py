@@ -10,6 +10,7 @@ import zlib
 import pytest
 from fontTools.ttLib import TTFont
 from graphs import closing_graph
+from PIL import Image
 
 from circuitlab.figures import draw, legible, static_mimebundle
 from circuitlab.graph import Graph
@@ -123,6 +124,10 @@ def test_a_notebook_shows_a_picture_where_no_widget_runs():
     bundle = static_mimebundle(graph())
     assert set(bundle) == {"text/plain", "image/png", "image/svg+xml"}
     assert base64.b64decode(bundle["image/png"]).startswith(b"\x89PNG")
+    with Image.open(io.BytesIO(base64.b64decode(bundle["image/png"]))) as picture:
+        assert picture.mode == "P", "few colours, so that notebooks stay small"
+        assert picture.convert("RGB").getpixel((0, 0)) == (255, 255, 255)
+        assert picture.text["Description"].startswith("Attribution graph of")
     ElementTree.fromstring(bundle["image/svg+xml"])
     assert static_mimebundle(graph()) == bundle
     assert ">say a capital<" in static_mimebundle(graph(), VIEW)["image/svg+xml"]

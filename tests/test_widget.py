@@ -246,3 +246,24 @@ def test_a_refused_update_changes_nothing(graph, ids):
     with pytest.raises(ValueError, match="node_threshold=7"):
         session.update(pinned=ids[:1], node_threshold=7.0)
     assert (session.pinned, session.node_threshold) == ([], 0.8)
+
+
+def test_the_picture_is_small_and_drawn_once_for_the_same_names(graph, monkeypatch):
+    from circuitlab.widgets import display
+
+    drawn = []
+    monkeypatch.setattr(display, "static_mimebundle", lambda graph: drawn.append(graph) or {"image/png": "…"})
+    for _ in range(2):
+        assert graph._repr_mimebundle_()[0]["image/png"] == "…"
+    assert len(drawn) == 1
+    graph.nodes.loc[graph.nodes.index[-1], "supernode"] = "answers"
+    graph._repr_mimebundle_()
+    assert len(drawn) == 2
+
+
+def test_a_refused_or_closed_widget_can_be_closed_again(graph, ids):
+    with pytest.raises(ValueError, match="is empty"):
+        cl.AttributionGraph(graph, supernodes={"nobody": []})
+    widget = cl.AttributionGraph(graph)
+    widget.close()
+    widget.close()

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from circuitlab.figures.intervention import plot_intervention
 from circuitlab.figures.pgf import pgf_text
-from circuitlab.figures.render import figure_bytes, new_axes, paint
+from circuitlab.figures.render import figure_bytes, new_axes, paint, small_png
 from circuitlab.figures.scene import Scene
 from circuitlab.figures.subgraph import subgraph_scene
 from circuitlab.figures.whole import legible, whole_scene
@@ -151,7 +151,8 @@ def static_mimebundle(graph: Graph, view: View | None = None, **options: Any) ->
     scene = _scene(graph, _points(230.0), view, {"font_size": 8.0, **options})
     figure = paint(scene, new_axes(scene)).get_figure(root=True)
     assert figure is not None
-    png, svg = (figure_bytes(figure, kind, 110, _provenance(graph, kind)) for kind in ("png", "svg"))
+    png = small_png(figure, scene.theme, 92, _provenance(graph, "png"))
+    svg = figure_bytes(figure, "svg", 92, _provenance(graph, "svg"))
     return {
         "text/plain": repr(graph),
         "image/png": base64.b64encode(png).decode("ascii"),

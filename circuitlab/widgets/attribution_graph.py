@@ -42,6 +42,7 @@ class AttributionGraph(ViewTraits, Widget):
     """
 
     _esm = bundle("graph.js")
+    _linked = False
 
     badges = traitlets.Dict(help="node id → short text shown at the node").tag(sync=True)
     _changed = traitlets.Dict(help="badges of what the session's interventions leave").tag(sync=True)
@@ -80,6 +81,7 @@ class AttributionGraph(ViewTraits, Widget):
         self.observe(self._place, ["node_threshold", "edge_threshold", "_extent"])
         self.session.observe(self._from_session, list(STATE))
         self.session.observe(self._show_changed, "changed")
+        self._linked = True
 
     @property
     def graph(self) -> Graph:
@@ -104,7 +106,8 @@ class AttributionGraph(ViewTraits, Widget):
         self.session.redo()
 
     def close(self) -> None:
-        if "session" in self.__dict__:
+        if self._linked:
+            self._linked = False
             self.session.unobserve(self._from_session, list(STATE))
             self.session.unobserve(self._show_changed, "changed")
         super().close()

@@ -9,6 +9,7 @@ from circuitlab.graph import Graph
 from circuitlab.widgets.attribution_graph import AttributionGraph
 
 _KEPT = "_own_view"
+_PICTURE = "_own_picture"
 
 
 def own_view(graph: Graph, **options: Any) -> AttributionGraph:
@@ -25,4 +26,14 @@ def own_view(graph: Graph, **options: Any) -> AttributionGraph:
 def mimebundle(graph: Graph) -> tuple[dict[str, Any], dict[str, Any]]:
     """MIME type → data: the widget's view, `image/png`, `image/svg+xml` and text."""
     data, metadata = own_view(graph)._repr_mimebundle_() or ({}, {})
-    return {**data, **static_mimebundle(graph)}, metadata
+    return {**data, **_picture(graph)}, metadata
+
+
+def _picture(graph: Graph) -> dict[str, Any]:
+    """The picture of the whole graph, drawn once as long as names and groups in its table stay as they are."""
+    drawn_from = graph.names, tuple(graph.nodes["supernode"].astype(object).fillna(""))
+    kept = graph.__dict__.get(_PICTURE)
+    if kept is None or kept[0] != drawn_from:
+        kept = drawn_from, static_mimebundle(graph)
+        graph.__dict__[_PICTURE] = kept
+    return kept[1]
