@@ -127,7 +127,7 @@ def test_a_notebook_shows_a_picture_where_no_widget_runs():
     with Image.open(io.BytesIO(base64.b64decode(bundle["image/png"]))) as picture:
         assert picture.mode == "P", "few colours, so that notebooks stay small"
         assert picture.convert("RGB").getpixel((0, 0)) == (255, 255, 255)
-        assert picture.text["Description"].startswith("Attribution graph of")
+        assert picture.info["Description"].startswith("Attribution graph of")
     ElementTree.fromstring(bundle["image/svg+xml"])
     assert static_mimebundle(graph()) == bundle
     assert ">say a capital<" in static_mimebundle(graph(), VIEW)["image/svg+xml"]
