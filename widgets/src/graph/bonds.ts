@@ -100,8 +100,20 @@ export function portsOf(spots: readonly Spot[], bonds: readonly Bond[]): [Point,
 /** A place on the edge where a text touches no box and no other text; it is then taken. */
 function roomFor(text: string, from: Point, to: Point, taken: Area[]): Point | null {
   const [halfWide, halfHigh] = [3.3 * text.length + 2, 7];
-  for (const t of [0.5, 0.42, 0.58, 0.34, 0.66, 0.26, 0.74]) {
-    const [x, y] = curveAt(from, to, t);
+  // A text on a short edge would hide it, so it stands beside.
+  const aside = Math.abs(from[1] - to[1]) < 48 ? halfWide + 7 : 0;
+  const along = [0.5, 0.42, 0.58, 0.34, 0.66, 0.26, 0.74];
+  for (const [t, side] of along.flatMap(
+    (t) =>
+      (aside
+        ? [
+            [t, aside],
+            [t, -aside],
+          ]
+        : [[t, 0]]) as [number, number][],
+  )) {
+    const [middle, y] = curveAt(from, to, t);
+    const x = middle + side;
     const area: Area = [x - halfWide, y - halfHigh, x + halfWide, y + halfHigh];
     if (taken.some((a) => a[0] < area[2] && a[2] > area[0] && a[1] < area[3] && a[3] > area[1])) continue;
     taken.push(area);
