@@ -95,7 +95,7 @@ view = graph.view()
 view.supernodes = {"Texas": labelled("Texas", "Texas city"), "say a capital": labelled("say a capital")}
 view.pinned = [*words["id"], *view.supernodes["Texas"], *view.supernodes["say a capital"], answer["id"]]
 _, ax = plt.subplots(figsize=(9, 3.6), layout="constrained")
-graph.plot(ax=ax, view=view.view)
+_ = graph.plot(ax=ax, view=view.view)
 
 # %% [markdown]
 # ## A test
@@ -122,7 +122,7 @@ swap.top_tokens(4)
 
 # %%
 _, ax = plt.subplots(figsize=(9, 4), layout="constrained")
-swap.plot(ax=ax)
+_ = swap.plot(ax=ax)
 
 # %%
 assert swap.top_tokens().set_index("token")["after"].idxmax().strip() == "Sacramento"
