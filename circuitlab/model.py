@@ -14,7 +14,8 @@ import copy
 import difflib
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from numbers import Integral
@@ -375,7 +376,8 @@ def _from_pretrained(name: str, tokenizer: Any, dtype: torch.dtype, revision: st
         raise FileNotFoundError(f"the folder {name!r} has no config.json, so it is no Hugging Face model")
     where: dict[str, Any] = {"local_files_only": True} if local else {"revision": revision}
     source = str(folder) if local else name
-    hf_model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, attn_implementation="eager", **where)
+    with _without_progress_bar() if local else nullcontext():
+        hf_model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, attn_implementation="eager", **where)
     if tokenizer is None:
         try:
             tokenizer = AutoTokenizer.from_pretrained(source, **where)
@@ -385,6 +387,20 @@ def _from_pretrained(name: str, tokenizer: Any, dtype: torch.dtype, revision: st
             )
     words = (folder / "words.txt").read_text("utf-8").split() if local and (folder / "words.txt").is_file() else []
     return hf_model, tokenizer, words
+
+
+@contextmanager
+def _without_progress_bar() -> Iterator[None]:
+    """Reading a folder takes a moment: no bar for it; those of downloads stay."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _require_finite(hf_model: nn.Module, name: str) -> None:
