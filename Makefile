@@ -44,6 +44,7 @@ demo: setup
 	$(BIN)/circuitlab trace "$(PROMPT)" -o dallas.html -o dallas.svg -o dallas.json
 
 # One thread: on few cores many small tensor operations are several times faster so.
+demo: export OMP_NUM_THREADS ?= 1
 test: export OMP_NUM_THREADS ?= 1
 test: setup $(NODE_TOOLS) chromium
 	$(NPM) test

@@ -197,7 +197,7 @@ def _report(summary: dict) -> str:
         also = ", ".join(f"{o['token'].strip()} {o['probability']:.1%}" for o in others[:4] if o["probability"])
         lines += [f"  also: {also}"] if also else []
     if summary["routes"]:
-        lines += ["", "what it runs through (all paths from a word through the features of one label)"]
+        lines += ["", "what it runs through (all paths from a word through the features of one label; routes overlap, constants subtract)"]
         lines += [f"  {route['text']}  ({route['share']:.0%} of the logit)" for route in summary["routes"]]
     if summary["paths"]:
         lines += ["", "strongest paths"]
@@ -249,6 +249,7 @@ def train(
 ) -> None:  # fmt: skip
     """Train a transcoder on a model and measure how well it stands in for the MLPs."""
     from circuitlab.model import load_model
+    from circuitlab.replacement import ATLAS
     from circuitlab.training import TrainingConfig
     from circuitlab.training import train as train_transcoder
 
@@ -256,7 +257,7 @@ def train(
     settings |= {"minutes": minutes} if steps is None else {"steps": steps}
     config = TrainingConfig(**settings)
     _quiet_transformers()
-    loaded = load_model(model, device=device)
+    loaded = load_model(ATLAS / "model" if model == "atlas" else model, device=device)
     folder = out or Path("runs") / f"{Path(model).name}-{config.kind}"
     result = train_transcoder(loaded, config, text, folder, resume=resume, progress=not json_out)
     metrics = dataclasses.asdict(result.metrics)

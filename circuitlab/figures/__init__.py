@@ -49,7 +49,7 @@ def savefig(
     graph: Graph,
     path: str | PathLike[str],
     width: str | float | int = "double-column",
-    view: View | None = None,
+    view: Any = None,
     dpi: int = 300,
     ax: Axes | None = None,
     **options: Any,
@@ -57,8 +57,8 @@ def savefig(
     """Draw a graph into a file; the ending of `path` says which: .svg, .pdf, .png or .pgf.
 
     `width` is "single-column" (89 mm), "double-column" (183 mm) or millimetres; the height follows from the content
-    (or `height`, in points). With `view` the user's subgraph is drawn: pinned nodes and supernodes, where the view's
-    positions put them, else by layer and token. `ax` also draws into the user's own axes and saves their figure.
+    (or `height`, in points). With `view` (a View, or a widget such as `graph.view()`) the user's subgraph is drawn: pinned
+    nodes and supernodes, where the view's positions put them, else by layer and token. `ax` also draws into the user's own axes and saves their figure.
 
     Options of both: `theme` ("light", "dark"), `title`, `caption`, `font_size` (points), `height`, `max_edges`. Of the
     whole graph: `max_nodes` (beyond which it is pruned; by default as many as can be read at this width), `max_labels`,
@@ -84,7 +84,7 @@ def draw(
     graph: Graph,
     width: str | float | int = "double-column",
     ax: Axes | None = None,
-    view: View | None = None,
+    view: Any = None,
     **options: Any,
 ) -> Axes:
     """The axes with the graph, or with `view` the user's subgraph, in them: a new figure's, or `ax`.
@@ -103,7 +103,8 @@ def _content(graph: Graph, scene: Scene, kind: str, dpi: int) -> bytes:
     return figure_bytes(figure, kind, dpi, _provenance(graph, kind))
 
 
-def _scene(graph: Graph, points: float, view: View | None, options: dict[str, Any]) -> Scene:
+def _scene(graph: Graph, points: float, view: Any, options: dict[str, Any]) -> Scene:
+    view = getattr(view, "view", view)  # a widget's arrangement
     if view is not None and not isinstance(view, View):
         raise ValueError(f"view={view!r:.60}: expected a View, e.g. View(pinned=[…], supernodes={{…}})")
     _check_options(options, view)

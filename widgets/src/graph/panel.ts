@@ -241,7 +241,7 @@ function hints(): HTMLElement[] {
     ["P", "pin into the subgraph"],
     ["hold G", "click nodes to group them"],
     ["Shift", "hold to freeze what is lit"],
-    ["/", "search: words, layer:3, token:Dallas, L3/55"],
+    ["/", "search: words, layer:3, token:capital, L3/55"],
     ["Esc", "let go"],
     ["wheel, drag", "zoom, move; double-click fits"],
   ];

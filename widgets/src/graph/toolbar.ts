@@ -39,7 +39,7 @@ export class Toolbar {
     type: "search",
     placeholder: "Search",
     "aria-label": "Search by label, token, feature or layer",
-    title: "words, layer:3, token:Dallas, pos:4, kind:error, group:…, L3/55",
+    title: "words, layer:3, token:capital, pos:4, kind:error, group:…, L3/55",
     spellcheck: "false",
   });
   private readonly found = element("output", { class: "found", "aria-live": "polite" });
