@@ -131,7 +131,7 @@ def main() -> None:
     notebooks = {path.stem: f"graph = cl.Graph.open({str(path)!r})" for path in sorted(folder.glob("*.json"))}
     large = f"{LARGE}\ngraph = large_graph()"
     notebooks["10,000 nodes, 100,000 edges"] = large
-    notebooks["the same, all shown"] = f"{large}\ngraph.view(node_threshold=1.0, edge_threshold=1.0)"
+    notebooks["the same, all shown"] = f"{large}\nview = graph.view(node_threshold=1.0, edge_threshold=1.0)"
     for bundle in sorted((ROOT / "circuitlab" / "static").glob("*.js")):
         print(f"{bundle.name}: {bundle.stat().st_size / 1000:.0f} kB")
     with tempfile.TemporaryDirectory() as home, sync_playwright() as playwright:
