@@ -197,7 +197,7 @@ def _report(summary: dict) -> str:
         also = ", ".join(f"{o['token'].strip()} {o['probability']:.1%}" for o in others[:4] if o["probability"])
         lines += [f"  also: {also}"] if also else []
     if summary["routes"]:
-        lines += ["", "what it runs through (all paths from a word through the features of one label; routes overlap, constants subtract)"]
+        lines += ["", "what it runs through (all paths from a word through the features of one label; they overlap)"]
         lines += [f"  {route['text']}  ({route['share']:.0%} of the logit)" for route in summary["routes"]]
     if summary["paths"]:
         lines += ["", "strongest paths"]

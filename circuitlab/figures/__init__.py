@@ -57,8 +57,9 @@ def savefig(
     """Draw a graph into a file; the ending of `path` says which: .svg, .pdf, .png or .pgf.
 
     `width` is "single-column" (89 mm), "double-column" (183 mm) or millimetres; the height follows from the content
-    (or `height`, in points). With `view` (a View, or a widget such as `graph.view()`) the user's subgraph is drawn: pinned
-    nodes and supernodes, where the view's positions put them, else by layer and token. `ax` also draws into the user's own axes and saves their figure.
+    (or `height`, in points). With `view` (a View, or a widget such as `graph.view()`) the user's subgraph is drawn:
+    pinned nodes and supernodes, where the view's positions put them, else by layer and token. `ax` also draws into the
+    user's own axes and saves their figure.
 
     Options of both: `theme` ("light", "dark"), `title`, `caption`, `font_size` (points), `height`, `max_edges`. Of the
     whole graph: `max_nodes` (beyond which it is pruned; by default as many as can be read at this width), `max_labels`,
