@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from circuitlab.features import Features
     from circuitlab.graph import Graph
     from circuitlab.grouping import Grouped, group
-    from circuitlab.interventions import Added, InterventionRun, Onward, Value
+    from circuitlab.interventions import Added, Cancelled, InterventionRun, Onward, Value
     from circuitlab.model import Model, load_model
     from circuitlab.replacement import Agreement, ReplacementModel, load
     from circuitlab.targets import Direction, LogitDifference
@@ -37,6 +37,7 @@ _HOMES = {
     "Added": "interventions",
     "Agreement": "replacement",
     "AttributionGraph": "widgets",
+    "Cancelled": "interventions",
     "Direction": "targets",
     "Evidence": "evidence",
     "FeatureDashboard": "widgets",
@@ -66,6 +67,7 @@ __all__ = [
     "Added",
     "Agreement",
     "AttributionGraph",
+    "Cancelled",
     "Direction",
     "Evidence",
     "FeatureDashboard",

@@ -10,10 +10,11 @@ Source: Ameisen et al. 2025, "Circuit Tracing", and Lindsey et al. 2025, "On the
 https://transformer-circuits.pub/2025/attribution-graphs/methods.html
 """
 
+from circuitlab.interventions.cancel import Cancelled
 from circuitlab.interventions.result import InterventionRun
 from circuitlab.interventions.run import experiment, intervene
 from circuitlab.interventions.swap import swap
 from circuitlab.interventions.sweep import sweep
 from circuitlab.interventions.values import Added, Onward, Value
 
-__all__ = ["Added", "InterventionRun", "Onward", "Value", "experiment", "intervene", "swap", "sweep"]
+__all__ = ["Added", "Cancelled", "InterventionRun", "Onward", "Value", "experiment", "intervene", "swap", "sweep"]

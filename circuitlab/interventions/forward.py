@@ -18,6 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from circuitlab.interventions.baseline import Baseline, masked
+from circuitlab.interventions.cancel import Asked, heed
 from circuitlab.interventions.edits import Edits, Pending
 from circuitlab.interventions.modes import Mode
 from circuitlab.model import Model
@@ -41,22 +42,32 @@ class Outcome:
     final_after: Float[Tensor, "pos d_model"]
 
 
-def forward(model: Model, transcoder: Transcoder, baseline: Baseline, edits: Edits, mode: Mode) -> Outcome:
+def forward(
+    model: Model,
+    transcoder: Transcoder,
+    baseline: Baseline,
+    edits: Edits,
+    mode: Mode,
+    cancelled: Asked | None = None,
+) -> Outcome:
     """The outcome of an intervention on the prompt, by the cheapest way that the mode allows."""
     with torch.no_grad():
         if mode.frozen:
-            return frozen_forward(transcoder, baseline, edits, mode)
-        paired = PairedForward(model, transcoder, baseline, edits, mode)
+            return frozen_forward(transcoder, baseline, edits, mode, cancelled)
+        paired = PairedForward(model, transcoder, baseline, edits, mode, cancelled=cancelled)
         return paired.run(baseline.tokens).outcome()
 
 
-def frozen_forward(transcoder: Transcoder, baseline: Baseline, edits: Edits, mode: Mode) -> Outcome:
+def frozen_forward(
+    transcoder: Transcoder, baseline: Baseline, edits: Edits, mode: Mode, cancelled: Asked | None = None
+) -> Outcome:
     """Changes through the frozen network, layer by layer."""
     local, n = baseline.local, baseline.n_positions
     pending = Pending(len(local.features))
     pre_after, after = [], []
 
     def mlp_out(layer: int, x: Tensor) -> Tensor:
+        heed(cancelled)
         before, pre_activation, read = baseline.activations[layer], baseline.pre_activations[layer], None
         if bool(x.any()):
             moved = local.inputs[layer] + x
@@ -110,6 +121,7 @@ class PairedForward:
     cache: object = None
     seen: int = 0
     logits: Tensor | None = None
+    cancelled: Asked | None = None
     _read: dict[int, tuple[Tensor, Tensor, Tensor, Tensor]] = field(default_factory=dict)
     _final: Tensor | None = None
 
@@ -158,6 +170,7 @@ class PairedForward:
         transcoder, n_prompt, mask_bos = self.transcoder, self.baseline.n_positions, self.baseline.local.mask_bos
 
         def read(x: Tensor) -> Tensor:
+            heed(self.cancelled)
             inputs[layer] = x
             pre_before, pre_after = transcoder.pre_activations(layer, x.to(transcoder.dtype))
             before = masked(transcoder.activate(layer, pre_before), mask_bos, start)

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from circuitlab.interventions.baseline import Baseline
+from circuitlab.interventions.cancel import Asked
 from circuitlab.interventions.edits import Edits
 from circuitlab.interventions.forward import PairedForward
 from circuitlab.interventions.modes import Mode
@@ -71,12 +72,19 @@ def end_of_text(model: Model) -> int | None:
 
 
 def generate_perturbed(
-    replacement: ReplacementModel, baseline: Baseline, edits: Edits, mode: Mode, n_tokens: int, sampling: Sampling
+    replacement: ReplacementModel,
+    baseline: Baseline,
+    edits: Edits,
+    mode: Mode,
+    n_tokens: int,
+    sampling: Sampling,
+    cancelled: Asked | None = None,
 ) -> tuple[int, ...]:
     """Up to n_tokens token ids after the prompt, under the intervention; stops at the end of the text."""
     model = replacement.model
     room(model, baseline.n_positions, n_tokens)
-    paired = PairedForward(model, replacement.transcoder, baseline, edits, mode, cache=model.new_cache())
+    cache = model.new_cache()
+    paired = PairedForward(model, replacement.transcoder, baseline, edits, mode, cache=cache, cancelled=cancelled)
     chooser, generated, tokens = sampling.chooser(), [], baseline.tokens
     with torch.no_grad():
         while len(generated) < n_tokens:

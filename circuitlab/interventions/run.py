@@ -7,7 +7,7 @@ y^l − ŷ^l are held. Features act by the difference of their values times thei
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 from typing_extensions import TypeIs
 
 from circuitlab.interventions.baseline import Baseline
+from circuitlab.interventions.cancel import Asked
 from circuitlab.interventions.edits import Edits
 from circuitlab.interventions.forward import Outcome, forward
 from circuitlab.interventions.generation import Sampling, generate_perturbed
@@ -44,6 +45,7 @@ class Experiment:
     freeze_norms: bool
     graph: Graph | None = None
     supernodes: Mapping[str, Sequence[str]] | None = None
+    cancelled: Asked | None = None
 
     def resolve(self, request: Request, positions: Positions | Mapping[str, Positions] | None = None) -> Edits:
         return resolve(self.baseline, self.replacement.labels, request, positions, self.graph, self.supernodes)
@@ -54,9 +56,8 @@ class Experiment:
 
     def outcome(self, edits: Edits) -> Outcome:
         """Run, and refuse what overflowed."""
-        outcome = forward(
-            self.replacement.model, self.replacement.transcoder, self.baseline, edits, self.mode_for(edits)
-        )
+        model, transcoder = self.replacement.model, self.replacement.transcoder
+        outcome = forward(model, transcoder, self.baseline, edits, self.mode_for(edits), self.cancelled)
         require_finite(outcome, edits)
         return outcome
 
@@ -66,9 +67,9 @@ class Experiment:
         sampling = sampling or Sampling()
         if n_tokens:
             generated = generate_perturbed(
-                self.replacement, self.baseline, edits, self.mode_for(edits), n_tokens, sampling
+                self.replacement, self.baseline, edits, self.mode_for(edits), n_tokens, sampling, self.cancelled
             )
-        return InterventionRun(self, edits, outcome, generated, n_tokens, sampling)
+        return InterventionRun(replace(self, cancelled=None), edits, outcome, generated, n_tokens, sampling)
 
 
 def experiment(
@@ -103,6 +104,7 @@ def intervene(
     n_tokens: int = 0,
     temperature: float | int = 0.0,
     seed: int = 0,
+    cancelled: Asked | None = None,
 ) -> InterventionRun | list[InterventionRun]:
     """Run a prompt with some of its nodes set to other values.
 
@@ -111,7 +113,8 @@ def intervene(
     `end_layer` and what is frozen; `along` lets it act along one edge or path only, see paths.py. A list of prompts
     (texts, or lists of ids) gives a list of runs. `n_tokens` continues the text under the intervention: the likeliest
     tokens, or sampled from `seed` at a `temperature` above 0; what is frozen is frozen, at generated tokens, at what
-    the unperturbed model has on the same text.
+    the unperturbed model has on the same text. `cancelled()` is asked before every layer; once it is true the run ends
+    in `Cancelled`.
 
     Raises ValueError for names, positions, modes and amounts that make no sense or overflow, saying which and why.
     """
@@ -119,11 +122,12 @@ def intervene(
         options = {
             "graph": graph, "positions": positions, "mode": mode, "end_layer": end_layer, "supernodes": supernodes,
             "along": along, "freeze_attention": freeze_attention, "freeze_norms": freeze_norms, "n_tokens": n_tokens,
-            "temperature": temperature, "seed": seed,
+            "temperature": temperature, "seed": seed, "cancelled": cancelled,
         }  # fmt: skip
         return [cast(InterventionRun, intervene(replacement, one, interventions, **options)) for one in prompt]
     assert not is_batch(prompt)
     setting = experiment(replacement, prompt, mode, end_layer, freeze_attention, freeze_norms, graph, supernodes)
+    setting = replace(setting, cancelled=cancelled)
     edits = setting.resolve(interventions, positions)
     if along is not None:
         setting, edits = along_path(setting, edits, along)
