@@ -1,7 +1,7 @@
 """In a notebook: what showing a graph needs is imported while the kernel has nothing to do.
 
-matplotlib takes most of the time until the first graph is seen. It is imported between two cells, on the kernel's own
-event loop, so that no thread races with the imports of the next cell.
+Jupyter's widgets and Pillow are imported between two cells, on the kernel's own event loop, so that no thread races
+with the imports of the next cell. matplotlib, which takes longer than all the rest, is not needed (`figures.cell`).
 """
 
 from __future__ import annotations
@@ -14,11 +14,9 @@ from importlib import import_module
 
 NEEDED = (
     "circuitlab.widgets.display",
-    "matplotlib.figure",
-    "matplotlib.backends.backend_agg",
-    "matplotlib.backends.backend_svg",
-    "fontTools.subset",
-    "PIL.Image",
+    "PIL.ImageDraw",
+    "PIL.ImageFont",
+    "PIL.PngImagePlugin",
 )
 PAUSE = 0.05
 """Seconds after the cell, and between modules, so that messages of the browser come first."""

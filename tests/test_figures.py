@@ -7,13 +7,17 @@ import re
 import xml.etree.ElementTree as ElementTree
 import zlib
 
+import numpy as np
 import pytest
 from fontTools.ttLib import TTFont
 from graphs import closing_graph
 from PIL import Image
 
 from circuitlab.figures import draw, legible, static_mimebundle
+from circuitlab.figures.cell import DPI, cell_png, cell_svg
+from circuitlab.figures.scene import DASHES, Scene, line, rectangle
 from circuitlab.graph import Graph
+from circuitlab.layout import THEMES
 from circuitlab.view import View
 
 VIEW = View(pinned=["E_10_0", "4_0_2", "1_0_2"], supernodes={"say a capital": ["2_0_2", "2_1_2"], "T": ["0_0_1"]})
@@ -132,6 +136,35 @@ def test_a_notebook_shows_a_picture_where_no_widget_runs():
     assert static_mimebundle(graph()) == bundle
     assert ">say a capital<" in static_mimebundle(graph(), VIEW)["image/svg+xml"]
     assert static_mimebundle(graph(), View()) == bundle
+
+
+def test_a_cells_picture_is_of_the_scene():
+    scene = Scene(90, 0, 30, 8, THEMES["light"])
+    scene.add(rectangle(10, 5, 20, 20, fill="#1f6fb5"))
+    scene.add(line([(40.0, 15.0), (80.0, 15.0)], stroke="#d8690f", width=4.0))
+    with Image.open(io.BytesIO(cell_png(scene, {}))) as picture:
+        at = {x: picture.convert("RGB").getpixel((round(x * DPI / 72), round(15 * DPI / 72))) for x in (5, 20, 35, 60)}
+    assert at == {5: (255, 255, 255), 20: (31, 111, 181), 35: (255, 255, 255), 60: (216, 105, 15)}
+    marks = [mark for mark in ElementTree.fromstring(cell_svg(scene, "", "")) if mark.tag.endswith("path")]
+    assert [mark.get("d") for mark in marks] == ["M10 5L30 5L30 25L10 25Z", "M40 15L80 15"]
+
+
+def test_a_cells_dashes_are_as_long_as_they_should_be():
+    scene = Scene(200, 0, 20, 8, THEMES["light"])
+    scene.add(line([(0.0, 10.0), (200.0, 10.0)], stroke="#d8690f", width=4.0, dashed=True))
+    with Image.open(io.BytesIO(cell_png(scene, {}))) as picture:
+        row = np.asarray(picture.convert("RGB"))[round(10 * DPI / 72), :, 2]
+    on, off = DASHES
+    assert np.isclose((row < 128).mean(), on / (on + off), atol=0.05)
+    assert np.isclose(np.count_nonzero(np.diff((row < 128).astype(int)) == 1), 200 / (4 * (on + off)), atol=1)
+
+
+@pytest.mark.parametrize(("label", "own"), [("Å → ✓ <b>", True), ("東京 🗼", False)])
+def test_a_cells_picture_takes_matplotlib_where_dejavu_lacks_the_script(label, own):
+    labelled = graph().annotate(labels={"1_0_2": label})
+    bundle = static_mimebundle(labelled)
+    ElementTree.fromstring(bundle["image/svg+xml"])
+    assert bundle["image/svg+xml"].startswith("<svg") is own
 
 
 def test_plot_draws_into_the_users_axes():

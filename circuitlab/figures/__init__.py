@@ -15,6 +15,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from circuitlab.figures.cell import DPI, can_paint, cell_png, cell_svg
 from circuitlab.figures.intervention import plot_intervention
 from circuitlab.figures.pgf import pgf_text
 from circuitlab.figures.render import figure_bytes, new_axes, paint, small_png
@@ -151,15 +152,23 @@ def static_mimebundle(graph: Graph, view: View | None = None, **options: Any) ->
     """
     view = None if view is None or view.is_empty else view
     scene = _scene(graph, _points(230.0), view, {"font_size": 8.0, **options})
-    figure = paint(scene, new_axes(scene)).get_figure(root=True)
-    assert figure is not None
-    png = small_png(figure, scene.theme, 92, _provenance(graph, "png"))
-    svg = figure_bytes(figure, "svg", 92, _provenance(graph, "svg"))
+    png, svg = _cell_pictures(scene, _provenance(graph, "png"))
     return {
         "text/plain": repr(graph),
         "image/png": base64.b64encode(png).decode("ascii"),
-        "image/svg+xml": svg.decode("utf-8"),
+        "image/svg+xml": svg,
     }
+
+
+def _cell_pictures(scene: Scene, origin: dict[str, Any]) -> tuple[bytes, str]:
+    """PNG and SVG without matplotlib; with it where a text needs fonts that it has to look for."""
+    if can_paint(scene):
+        return cell_png(scene, origin), cell_svg(scene, origin["Title"], origin["Description"])
+    figure = paint(scene, new_axes(scene)).get_figure(root=True)
+    assert figure is not None
+    about = {"Title": origin["Title"], "Description": origin["Description"], "Creator": "circuitlab", "Date": None}
+    png = small_png(figure, scene.theme, DPI, origin)
+    return png, figure_bytes(figure, "svg", DPI, about).decode("utf-8")
 
 
 def _points(width: str | float | int) -> float:

@@ -7,9 +7,8 @@ escaped; letters beyond Latin are left as they are, for XeLaTeX or LuaLaTeX.
 
 from __future__ import annotations
 
-from circuitlab.figures.scene import DASHES, Colour, Path, Scene, Words, readable, rgb
+from circuitlab.figures.scene import BASELINE, DASHES, Colour, Path, Scene, Words, readable, rgb
 
-BASELINE = 0.36
 _ALIGN = {"left": "left", "right": "right", "center": "center"}
 _ESCAPED = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from circuitlab.figures.cell import mixtures
 from circuitlab.figures.scene import DASHES, Path, Scene, Words, rectangle, rgb
 from circuitlab.layout import Theme
 
@@ -119,21 +120,11 @@ def small_png(figure: Figure, theme: Theme, dpi: int, metadata: dict[str, str]) 
     for key, text in metadata.items():
         texts.add_itxt(key, text)
     palette = Image.new("P", (1, 1))
-    palette.putpalette(_mixtures(theme))
+    palette.putpalette(mixtures(theme))
     with Image.open(buffer) as full:
         few = full.convert("RGB").quantize(palette=palette, dither=Image.Dither.NONE)
     few.save(content, "png", pnginfo=texts, dpi=(dpi, dpi), compress_level=6)
     return content.getvalue()
-
-
-def _mixtures(theme: Theme) -> list[int]:
-    """Red, green and blue of the theme's colours, alone and in steps on its background."""
-    grounds = [rgb(c) for c in (theme.background, theme.band, theme.line, theme.box_fill, theme.box_line)]
-    steps = [
-        (colour, k / 10) for colour in ("positive", "negative", "text", "muted", "answer_fill") for k in range(1, 11)
-    ]
-    mixed = [share * np.array(rgb(getattr(theme, name))) + (1 - share) * np.array(grounds[0]) for name, share in steps]
-    return np.rint(255 * np.array([*grounds, *mixed])).astype(int).ravel().tolist()
 
 
 def _with_fonts(svg: bytes, figure: Figure) -> bytes:

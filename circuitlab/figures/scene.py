@@ -15,6 +15,8 @@ from jaxtyping import Float
 from circuitlab.layout import DASHES, LONGEST, Theme, clip_text, show_token, text_width
 
 Colour = str | tuple[float, float, float]
+BASELINE = 0.36
+"""How far the baseline lies below the middle of a line, in font sizes."""
 _ROUND = 0.5523  # how far a cubic curve's handle reaches along a quarter of a circle
 
 
@@ -190,6 +192,7 @@ def sign_key(scene: Scene, y: float | int) -> None:
 
 
 __all__ = [
+    "BASELINE",
     "DASHES",
     "Path",
     "Scene",
