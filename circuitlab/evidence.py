@@ -5,8 +5,8 @@
 peak activations: "Top", then equal ranges below it. Texts that agree up to the peak are one example to a causal model:
 `fold` counts them.
 
-The JSON is that of Anthropic's public frontend and of circuit-tracer (`examples_quantiles`, `top_logits`, `histogram`,
-`activation_frequency`, …), with what it has no key for beside it.
+The JSON is that of Anthropic's public frontend and of circuit-tracer (`circuitlab.formats.feature_json`). What a file
+holds beyond these parts is kept in `extra` and written again.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ TOP = "Top"
 class Example:
     """One text: tokens, their activations, and where the largest is; `copies` texts agree with it up to there.
 
-    `logit_weights` gives, where known, the feature's weight on the logit of each of these tokens.
+    `logit_weights` gives, where known, the feature's weight on the logit of each of these tokens; `extra` what a file
+    says of it beyond that.
     """
 
     tokens: tuple[str, ...]
@@ -45,6 +46,7 @@ class Example:
     quantile: str = TOP
     copies: int = 1
     logit_weights: tuple[float, ...] | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         if len(self.activations) != len(self.tokens):
@@ -114,7 +116,8 @@ class TokenActivations:
 class Evidence:
     """What is known of the feature `index` of `layer`; see the module's docstring.
 
-    `density` is the share of tokens on which it is active; `note` a sentence about where the examples come from.
+    `density` is the share of tokens on which it is active; `note` a sentence about where the examples come from;
+    `extra` what a file said beyond these parts, by its keys there.
     """
 
     layer: int
@@ -132,6 +135,7 @@ class Evidence:
     sources: Mapping[str, str] = field(default_factory=dict)
     missing: Mapping[str, str] = field(default_factory=dict)
     note: str = ""
+    extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         for what, given in (("sources", self.sources), ("missing", self.missing)):
@@ -156,33 +160,11 @@ class Evidence:
         label = f" {self.label!r}" if self.label else ""
         return f"Evidence({self.name}{label}, {len(self.examples)} examples, {len(self.missing)} parts missing)"
 
-    def to_json(self) -> dict[str, Any]:
-        """The feature JSON, ready for `json.dumps`."""
-        return {
-            "index": self.index,
-            "layer": self.layer,
-            "label": self.label,
-            "examples_quantiles": [
-                {"quantile_name": name, "examples": [_example_json(e) for e in examples]}
-                for name, examples in self.quantiles.items()
-            ],
-            "top_logits": [t.token for t in self.promoted],
-            "bottom_logits": [t.token for t in self.suppressed],
-            "top_logit_weights": [t.weight for t in self.promoted],
-            "bottom_logit_weights": [t.weight for t in self.suppressed],
-            "act_min": 0.0,
-            "act_max": self.largest,
-            "histogram": list(self.activation_histogram.counts) if self.activation_histogram else [],
-            "histogram_edges": list(self.activation_histogram.edges) if self.activation_histogram else [],
-            "logit_histogram": list(self.logit_histogram.counts) if self.logit_histogram else [],
-            "logit_histogram_edges": list(self.logit_histogram.edges) if self.logit_histogram else [],
-            "activation_frequency": self.density,
-            "reads_from": [_neighbour_json(n) for n in self.reads_from],
-            "writes_to": [_neighbour_json(n) for n in self.writes_to],
-            "sources": dict(self.sources),
-            "missing": dict(self.missing),
-            "note": self.note,
-        }
+    def to_json(self, extra: bool = True) -> dict[str, Any]:
+        """The feature JSON, ready for `json.dumps`; without `extra` only what `Evidence` itself holds."""
+        from circuitlab.formats.feature_json import json_of_evidence
+
+        return json_of_evidence(self, extra)
 
     @staticmethod
     def from_json(data: Mapping[str, Any], layer: int | None = None) -> Evidence:
@@ -190,35 +172,9 @@ class Evidence:
 
         Raises ValueError for one without `index` or `examples_quantiles`, and for what does not fit together.
         """
-        for key in ("index", "examples_quantiles"):
-            if key not in data:
-                raise ValueError(
-                    f"a feature JSON has the key {key!r}; this one has {', '.join(map(str, data)) or 'none'}"
-                )
-        if layer is None and "layer" not in data:
-            raise ValueError("this feature JSON does not say its layer: give from_json(data, layer=…)")
-        examples = [
-            _example_from(example, str(part.get("quantile_name", TOP)))
-            for part in data["examples_quantiles"]
-            for example in part.get("examples", ())
-        ]
-        return Evidence(
-            layer=int(data["layer"] if layer is None else layer),
-            index=int(data["index"]),
-            label=str(data.get("label", "")),
-            examples=fold(examples),
-            promoted=_token_weights(data, "top"),
-            suppressed=_token_weights(data, "bottom"),
-            activation_histogram=_histogram_from(data, "histogram", data.get("act_max")),
-            logit_histogram=_histogram_from(data, "logit_histogram", None),
-            density=data.get("activation_frequency"),
-            largest=data.get("act_max"),
-            reads_from=tuple(Neighbour(**n) for n in data.get("reads_from", ())),
-            writes_to=tuple(Neighbour(**n) for n in data.get("writes_to", ())),
-            sources=data.get("sources", {}),
-            missing=data.get("missing", {}),
-            note=str(data.get("note", "")),
-        )
+        from circuitlab.formats.feature_json import evidence_from_json
+
+        return evidence_from_json(data, layer=layer)
 
 
 @runtime_checkable
@@ -266,57 +222,3 @@ def in_quantiles(
         places = np.unique(np.linspace(0, len(within) - 1, min(n_lower, len(within))).round().astype(int))
         chosen += [replace(within[place], quantile=name) for place in places]
     return tuple(chosen)
-
-
-def _example_json(example: Example) -> dict[str, Any]:
-    data: dict[str, Any] = {
-        "tokens": list(example.tokens),
-        "tokens_acts_list": list(example.activations),
-        "train_token_ind": example.peak,
-        "is_repeated_datapoint": example.copies > 1,
-        "copies": example.copies,
-    }
-    if example.logit_weights is not None:
-        data["tokens_logit_weights"] = list(example.logit_weights)
-    return data
-
-
-def _example_from(data: Mapping[str, Any], quantile: str) -> Example:
-    for key in ("tokens", "tokens_acts_list"):
-        if key not in data:
-            raise ValueError(f"an example of quantile {quantile!r} has no {key!r}; it has {', '.join(map(str, data))}")
-    activations = tuple(float(value) for value in data["tokens_acts_list"])
-    peak = data.get("train_token_ind", data.get("train_token_index"))
-    if peak is None:
-        peak = int(np.argmax(activations)) if activations else 0
-    weights = data.get("tokens_logit_weights")
-    return Example(
-        tokens=tuple(str(token) for token in data["tokens"]),
-        activations=activations,
-        peak=int(peak),
-        quantile=quantile,
-        copies=int(data.get("copies", 1)),
-        logit_weights=None if weights is None else tuple(float(weight) for weight in weights),
-    )
-
-
-def _neighbour_json(neighbour: Neighbour) -> dict[str, Any]:
-    return {
-        "layer": neighbour.layer,
-        "index": neighbour.index,
-        "weight": neighbour.weight,
-        "label": neighbour.label,
-    }
-
-
-def _token_weights(data: Mapping[str, Any], side: str) -> tuple[TokenWeight, ...]:
-    """A file without weights gives NaN: the order is known, the size is not."""
-    tokens = data.get(f"{side}_logits", ())
-    weights = data.get(f"{side}_logit_weights") or [float("nan")] * len(tokens)
-    return tuple(TokenWeight(str(t), float(w)) for t, w in zip(tokens, weights, strict=True))
-
-
-def _histogram_from(data: Mapping[str, Any], key: str, largest: Any) -> Histogram | None:
-    counts = data.get(key) or ()
-    edges = data.get(f"{key}_edges") or np.linspace(0.0, largest or 1.0, len(counts) + 1).tolist()
-    return Histogram(tuple(int(c) for c in counts), tuple(float(e) for e in edges)) if counts else None

@@ -190,7 +190,7 @@ class FeatureDashboard(Widget):
 
 def wire(evidence: Evidence) -> str:
     """The evidence as JSON without overlong texts, numbers short, and null for what is not a number."""
-    return json.dumps(_short(evidence.to_json()), ensure_ascii=False, separators=(",", ":"))
+    return json.dumps(_short(evidence.to_json(extra=False)), ensure_ascii=False, separators=(",", ":"))
 
 
 def _short(value: Any) -> Any:

@@ -30,7 +30,6 @@ export interface Strings {
   n_edges: number;
   n_layers: number;
   pruned: boolean;
-  neurons?: boolean;
 }
 
 /** Missing numbers are NaN. Edges are sorted by target; a source's row is below its target's. */
