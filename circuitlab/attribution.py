@@ -74,27 +74,28 @@ class Targets:
 
 
 def feature_targets(local: LocalReplacement, layer: int, chosen: Int[np.ndarray, " target"] | None = None) -> Targets:
-    """The active features of one layer as targets (all, or those at `chosen`); offset is the encoder's bias."""
+    """The active features of one layer as targets (all, or those at `chosen`); see `Transcoder.reading`."""
     active = local.features[layer]
     pos, feature, dtype = active.pos, active.feature, active.activation.dtype
     if chosen is not None:
         index = torch.from_numpy(chosen).to(feature.device)
         pos, feature = pos[index], feature[index]
+    vectors, offsets = local.transcoder.reading(layer, feature, local.inputs[layer][pos])
     return Targets(
         layer=np.full(len(pos), layer),
         pos=pos.cpu().numpy(),
-        vectors=local.transcoder.W_enc[layer].detach()[feature].to(dtype),
-        offsets=local.transcoder.b_enc[layer].detach()[feature].to(dtype),
+        vectors=vectors.to(dtype),
+        offsets=offsets.to(dtype),
     )
 
 
 class Attributor:
     """Computes edges of one prompt for any targets; holds what all of them share."""
 
-    def __init__(self, local: LocalReplacement, leaves: ForwardLeaves) -> None:
+    def __init__(self, local: LocalReplacement, leaves: ForwardLeaves, errors: bool = True) -> None:
         self.local = local
         self.leaves = leaves
-        self.sources = number_sources(local, len(leaves.constants))
+        self.sources = number_sources(local, len(leaves.constants), errors)
         self.decoders = stack_decoders(local)
         self.attention = [transpose_attention(block) for block in local.network.blocks]
         self.values = local.token_embeddings @ self.attention[0].W_V.T
@@ -210,9 +211,9 @@ class Attributor:
         if not len(gradient):
             return
         first, base = self.sources.first_error, self.sources.n_constants + pos + 1
-        blocks, columns = self.decoders.blocks[layer], self.decoders.columns[layer]
+        columns = self.decoders.columns[layer]
         for at in range(first, pos + 1):
-            block = blocks[at]
+            block = self.decoders.block(layer, at)
             begin = base + columns[at]
             scratch[:, begin : begin + block.shape[1]].addmm_(gradient[:, at - first], block)
 
@@ -241,7 +242,7 @@ class Attributor:
         """The scratch column of each edge of a row, in the order of `Sources.ranges`."""
         sources, decoders = self.sources, self.decoders
         base = sources.n_constants + pos + 1
-        errors = base + decoders.error_column[:layer, sources.first_error : pos + 1]
+        errors = base + decoders.error_column[: layer if sources.errors else 0, sources.first_error : pos + 1]
         features = [
             base + columns[: int(starts[pos + 1] - starts[0])]
             for columns, starts in zip(decoders.feature_column[:layer], sources.position_starts[:layer], strict=True)

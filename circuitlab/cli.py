@@ -61,7 +61,10 @@ def model_options(command: Callable) -> Callable:
     for option in (
         click.option("--dtype", type=click.Choice(["float32", "float64", "bfloat16"]), help="Default: float32."),
         click.option("--device", help="cpu, cuda, mps. Default: the best there is."),
-        click.option("--transcoder", help="A folder with a CLT or PLT. Default: the bundled one of atlas."),
+        click.option(
+            "--transcoder",
+            help="A folder with a CLT or PLT, or: neurons. Default: atlas's own, else neurons.",
+        ),
         click.option("--model", default="atlas", show_default=True, help="atlas, a folder, or a hub id."),
     ):
         command = option(command)
@@ -177,6 +180,8 @@ def _summary(loaded: ReplacementModel, graph: Graph, pruned: Graph, n_paths: int
         "active_features": graph.metadata["active_features"],
         **counts,
         "model": loaded.model.name,
+        "basis": graph.metadata["transcoder"],
+        "neurons": graph.metadata.get("basis") == "neurons",
         "written": [str(path) for path in outputs],
     }
 
@@ -211,6 +216,8 @@ def _report(summary: dict) -> str:
         f"check         in-edges against pre-activation, {summary['check']['targets']:,} targets: "
         f"worst relative miss {summary['check']['worst_relative_miss']:.1e}",
     ]
+    if summary["neurons"]:
+        lines.append(f"basis         {summary['basis']}: nodes are single neurons, the rest of a layer is one node")
     if summary["written"]:
         lines.append(f"written       {', '.join(summary['written'])}")
     return "\n".join(lines)

@@ -304,6 +304,7 @@ class Graph:
             chance = "" if pd.isna(best["probability"]) else f" ({best['probability']:.1%})"
             answer = f" → {self.names[self.row(best['id'])]}{chance}"
         pruned = ", pruned" if "pruned" in self.metadata else ""
+        pruned += ", MLP neurons as features" if self.metadata.get("basis") == "neurons" else ""
         return f"<Graph {text!r}{answer}: {len(self.nodes):,} nodes, {len(self.links):,} edges{pruned}>"
 
 

@@ -183,6 +183,9 @@ def local_replacement(
     skip = torch.stack([skip_output(transcoder, layer, x) for layer, x in enumerate(inputs)])
     errors = outputs - reconstructed - bias - skip
     constants = bias.clone()
+    if transcoder.exact:
+        _require_rebuilt(model, outputs, errors)
+        constants, errors = constants + errors, torch.zeros_like(errors)  # what rounding left
     if mask_bos:
         constants[:, 0] = (outputs - skip)[:, 0]
         errors[:, 0] = 0.0
@@ -202,6 +205,17 @@ def local_replacement(
         logits=logits[0],
         mask_bos=mask_bos,
     )
+
+
+def _require_rebuilt(model: Model, outputs: Tensor, errors: Tensor) -> None:
+    """ValueError unless the neurons give what the MLPs wrote, to the model's precision (masked positions aside)."""
+    missed = float(errors[:, 1:].norm() / outputs[:, 1:].norm().clamp_min(torch.finfo(outputs.dtype).tiny))
+    allowed = torch.finfo(model.dtype).eps ** 0.5
+    if missed > allowed:
+        raise ValueError(
+            f"the MLPs of {model.name} do more than its neurons: rebuilt from them they are off by {missed:.2g} of "
+            f"their size (expected at most {allowed:.2g}): give a transcoder, load(model, transcoder)"
+        )
 
 
 def _sites(model: Model, transcoder: Transcoder) -> list[str]:

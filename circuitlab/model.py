@@ -49,6 +49,22 @@ class AttentionWeights:
 
 
 @dataclass(frozen=True)
+class MlpWeights:
+    """One MLP: y = h W_out + b_out, h = act(x W_in + b_in), or gated, h = act(x W_gate + b_gate) (x W_in + b_in).
+
+    `act` is the model's own nonlinearity, element by element.
+    """
+
+    W_in: Float[Tensor, "d_model d_mlp"]
+    b_in: Float[Tensor, " d_mlp"] | None
+    W_gate: Float[Tensor, "d_model d_mlp"] | None
+    b_gate: Float[Tensor, " d_mlp"] | None
+    W_out: Float[Tensor, "d_mlp d_model"]
+    b_out: Float[Tensor, " d_model"] | None
+    act: Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
 class BlockWeights:
     """The linear parts of one block. `parallel`: MLP and attention both read the block's input (GPT-NeoX)."""
 
@@ -258,6 +274,22 @@ class Model:
             attention=self._attention_weights(block.attn),
             parallel=f"blocks.{layer}.hook_resid_mid" not in self.sites,
         )
+
+    def mlp_weights(self, layer: int) -> MlpWeights:
+        """The weights of one MLP; ValueError where it is not one of plain or gated neurons (experts, fused weights)."""
+        mlp = self.bridge.blocks[layer].mlp
+        own = getattr(mlp, "original_component", mlp)
+        act = next((module for name, module in own.named_children() if name in ("act", "act_fn")), None)
+        missing = [part for part in ("in", "out") if not hasattr(mlp, part)] + ([] if act else ["activation"])
+        if missing or act is None:
+            raise ValueError(
+                f"{self.name}: the MLP of layer {layer} is a {type(own).__name__} without {' and '.join(missing)}, so "
+                "its neurons cannot be traced: give a transcoder, load(model, transcoder)"
+            )
+        W_in, b_in = _linear(getattr(mlp, "in"))
+        W_out, b_out = _linear(mlp.out)
+        W_gate, b_gate = _linear(mlp.gate) if hasattr(mlp, "gate") else (None, None)
+        return MlpWeights(W_in, b_in, W_gate, b_gate, W_out, b_out, act)
 
     def _attention_weights(self, attention: Any) -> AttentionWeights:
         value, value_bias = _linear(attention.v)

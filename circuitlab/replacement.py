@@ -123,6 +123,8 @@ def load(
 ) -> ReplacementModel:
     """A model with its transcoder: the bundled one, or any Hugging Face model and a folder with a transcoder.
 
+    Without a transcoder, or with "neurons", the model's MLP neurons are its features (see `circuitlab.neurons`).
+
     `model` is "atlas" (bundled: offline, seconds, no GPU), a folder, a hub id, or a model in memory (which is copied; a
     transcoder in memory is left as it is too).
     Raises FileNotFoundError for a folder that is not there and ValueError for a transcoder made for another model.
@@ -134,11 +136,13 @@ def load(
         if transcoder is None:
             transcoder = ATLAS / "clt"
             labels = json.loads((ATLAS / "labels.json").read_text("utf-8"))
-    if transcoder is None:
-        raise ValueError(f"no transcoder was named for {model}: give a folder with one, load(model, transcoder)")
     loaded = model if isinstance(model, Model) else load_model(model, tokenizer, device, dtype)
     if bundled:
         loaded.name = "atlas"
+    if transcoder is None or transcoder == "neurons":
+        from circuitlab.neurons import neurons_of
+
+        return ReplacementModel(loaded, neurons_of(loaded), {})
     if not isinstance(transcoder, Transcoder):
         transcoder = read_transcoder(transcoder)
     transcoder = _placed(transcoder, loaded.device, torch.promote_types(loaded.dtype, torch.float32))

@@ -20,6 +20,9 @@ from torch import Tensor
 
 from circuitlab.local_replacement import LocalReplacement, skip_output
 
+LARGEST_STACK = 2**29
+"""Bytes that decoder rows may take when they are gathered once for all targets."""
+
 
 @dataclass(frozen=True)
 class Sources:
@@ -34,10 +37,12 @@ class Sources:
     n_layers: int
     first_error: int
     position_starts: tuple[Int[np.ndarray, " pos_plus_1"], ...]
+    errors: bool = True
+    """Whether there are errors: in the neuron basis only where neurons are folded into them."""
 
     def error(self, layer: int) -> int:
         """Row of the first error of a layer."""
-        return self.n_constants + self.n_positions + layer * (self.n_positions - self.first_error)
+        return self.n_constants + self.n_positions + layer * self.errors * (self.n_positions - self.first_error)
 
     @property
     def n_rows(self) -> int:
@@ -46,22 +51,23 @@ class Sources:
     def ranges(self, layer: int, pos: int) -> list[tuple[int, int]]:
         """The rows that can affect a target of `layer` at `pos`, as ascending half-open ranges."""
         ranges = [(0, self.n_constants + pos + 1)]
-        ranges += [(self.error(source), self.error(source) + pos + 1 - self.first_error) for source in range(layer)]
+        if self.errors and pos >= self.first_error:
+            ranges += [(self.error(source), self.error(source) + pos + 1 - self.first_error) for source in range(layer)]
         ranges += [(int(starts[0]), int(starts[pos + 1])) for starts in self.position_starts[:layer]]
         return ranges
 
 
-def number_sources(local: LocalReplacement, n_constants: int = 1) -> Sources:
+def number_sources(local: LocalReplacement, n_constants: int = 1, errors: bool = True) -> Sources:
     """Assign rows to the sources of one prompt."""
     n_positions, n_layers = len(local.tokens), len(local.features)
     first_error = 1 if local.mask_bos else 0
-    row = n_constants + n_positions + n_layers * (n_positions - first_error)
+    row = n_constants + n_positions + n_layers * errors * (n_positions - first_error)
     starts = []
     for active in local.features:
         counts = np.bincount(active.pos.cpu().numpy(), minlength=n_positions)
         starts.append(row + np.concatenate([[0], np.cumsum(counts)]))
         row += len(active)
-    return Sources(n_constants, n_positions, n_layers, first_error, tuple(starts))
+    return Sources(n_constants, n_positions, n_layers, first_error, tuple(starts), errors)
 
 
 @dataclass(frozen=True)
@@ -72,14 +78,39 @@ class Decoders:
     all before it too. They are neighbours in a scratch row, whose sources are sorted by position, then layer, the
     features of a layer and position before its error: `columns[k][p]` is where the block begins there,
     `feature_column[l][i]` the place of the i-th active feature of layer l, `error_column[l, p]` that of an error.
+    Blocks that would take more than `LARGEST_STACK` are gathered each time they are used: `blocks` is empty.
     """
 
+    local: LocalReplacement
     blocks: list[list[Float[Tensor, "d_model _"]]]
     columns: list[list[int]]
     feature_column: list[Int[np.ndarray, " _"]]
     error_column: Int[np.ndarray, "layer pos"]
     width: list[int]
     """Columns taken by the positions before each, and by all."""
+
+    def block(self, layer: int, pos: int) -> Float[Tensor, "d_model source"]:
+        """What the sources at a position write to a layer."""
+        return self.blocks[layer][pos] if self.blocks else _gather(self.local, layer, pos)
+
+
+def _gather(local: LocalReplacement, layer: int, pos: int) -> Float[Tensor, "d_model source"]:
+    """One block of `Decoders`, from the decoder rows of the features at that position."""
+    own, rows = local.errors[layer, pos], []
+    for source in range(_first_writer(local, layer), layer + 1):
+        active = local.features[source]
+        bounds = torch.tensor([pos, pos + 1], device=active.pos.device)
+        start, stop = torch.searchsorted(active.pos, bounds).tolist()
+        written = local.transcoder.decoder_rows(source, layer, active.feature[start:stop])
+        assert written is not None, "a source in this range writes to the layer"
+        rows.append(written.detach().to(own.dtype) * active.activation[start:stop, None])
+        if pos >= local.mask_bos:
+            rows.append((own if source == layer else torch.zeros_like(own))[None])
+    return torch.cat(rows).T
+
+
+def _first_writer(local: LocalReplacement, layer: int) -> int:
+    return 0 if local.transcoder.config.kind == "clt" else layer
 
 
 def stack_decoders(local: LocalReplacement) -> Decoders:
@@ -92,9 +123,14 @@ def stack_decoders(local: LocalReplacement) -> Decoders:
     width = np.concatenate([[0], np.cumsum(counts.sum(0))])  # [pos + 1]
     # how many features of the same layer and position come before each
     nth = [np.arange(len(pos)) - (np.cumsum(row) - row)[pos] for pos, row in zip(at, features, strict=True)]
+    written = sum(int(counts[_first_writer(local, layer) : layer + 1].sum()) for layer in range(n_layers))
+    stacked_size = written * local.errors.shape[-1] * local.errors.element_size()
     blocks, columns = [], []
     for layer in range(n_layers):
-        first = 0 if local.transcoder.config.kind == "clt" else layer
+        first = _first_writer(local, layer)
+        columns.append((width[:-1] + within[first]).tolist())
+        if stacked_size > LARGEST_STACK:
+            continue
         # The rows of `stacked` are the sources that write here, by position: position p has starts[p] to starts[p + 1].
         starts = np.concatenate([[0], np.cumsum(counts[first : layer + 1].sum(0))])
         offset = starts[:-1] - within[first]  # from a place among the sources of a position to a row
@@ -109,8 +145,8 @@ def stack_decoders(local: LocalReplacement) -> Decoders:
         place = (offset + within[layer] + features[layer])[int(local.mask_bos) :]
         stacked[torch.from_numpy(place).to(stacked.device)] = local.errors[layer, int(local.mask_bos) :]
         blocks.append([stacked[a:b].T for a, b in pairwise(starts.tolist())])
-        columns.append((width[:-1] + within[first]).tolist())
     return Decoders(
+        local,
         blocks,
         columns,
         feature_column=[width[pos] + within[layer, pos] + nth[layer] for layer, pos in enumerate(at)],

@@ -10,7 +10,7 @@ Source: Ameisen et al. 2025, "Circuit Tracing", sections "Constructing an attrib
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 
 import numpy as np
@@ -25,9 +25,17 @@ from circuitlab.graph import NODE_COLUMNS, Graph
 from circuitlab.links import Links, SharedSources
 from circuitlab.local_replacement import LocalReplacement, local_replacement
 from circuitlab.model import Model
+from circuitlab.neurons import RULE
 from circuitlab.sources import Sources, forward_leaves
 from circuitlab.targets import Target, TargetRequest, require_whole, resolve_targets, stack_vectors
 from circuitlab.transcoder import Transcoder
+
+OTHER_NEURONS = "other neurons"
+"""What an error stands for in the neuron basis: the neurons that `max_features` folded into it."""
+LARGEST_ROWS = 2**28
+"""How many numbers may be held while the most influential features are chosen."""
+NEURONS = 2000
+"""How many neurons a graph keeps unless it is told: all are active everywhere, and most do next to nothing."""
 
 
 def trace(
@@ -50,7 +58,8 @@ def trace(
     `prompt` is text or token ids. `targets` are read at `position`: by default the most likely next tokens, at most
     `max_logits`, covering `logit_mass` of the probability; else a token (text or id), a `LogitDifference`, a
     `Direction`, or a list of these. `max_features` keeps the most influential features and folds the others into
-    errors. `mask_bos` makes all that position 0's MLPs wrote a constant. `labels` names features ("L3/55": "Texas").
+    errors; None keeps all, of neurons the 2,000 most influential (`NEURONS`). `mask_bos` makes all that position 0's
+    MLPs wrote a constant. `labels` names features ("L3/55": "Texas").
 
     Raises ValueError for prompts, targets and numbers that make no sense, saying which and why.
     """
@@ -62,9 +71,14 @@ def trace(
     with torch.no_grad():
         local = local_replacement(model, transcoder, tokens, mask_bos)
         resolved = resolve_targets(model, targets, position, local.final, local.logits, max_logits, logit_mass)
-        attributor = Attributor(local, forward_leaves(local, constants_by_layer))
+        n_active = sum(map(len, local.features))
+        if max_features is None and transcoder.exact:
+            max_features = NEURONS
+        whole = max_features is None or max_features >= n_active
+        errors = not (whole and transcoder.exact)
+        attributor = Attributor(local, forward_leaves(local, constants_by_layer), errors)
         logits = _logit_targets(local, resolved)
-        if max_features is None or max_features >= sum(map(len, local.features)):
+        if whole or max_features is None:
             links, kept = _all_edges(attributor, logits, progress), None
         else:
             links, kept = _most_influential_edges(attributor, logits, resolved, max_features, progress)
@@ -77,14 +91,15 @@ def trace(
         links=links,
         metadata={
             "model": model.name,
-            "transcoder": transcoder.config.model_name or repr(transcoder),
+            "transcoder": RULE if transcoder.exact else transcoder.config.model_name or repr(transcoder),
             "n_layers": model.n_layers,
             "d_model": model.d_model,
             "n_features": transcoder.config.n_features,
             "token_ids": tokens.tolist(),
             "mask_bos": mask_bos,
             "max_features": max_features,
-            "active_features": sum(map(len, local.features)),
+            "active_features": n_active,
+            **({"basis": "neurons"} if transcoder.exact else {}),
             "dtype": str(local.final.dtype).removeprefix("torch."),
             "circuitlab": version("circuitlab"),
         },
@@ -138,28 +153,46 @@ def _fill(
 
 @dataclass(frozen=True)
 class EdgeRows:
-    """Edges of the targets at one layer and position: `weights[i, j]` from row columns[j] to row rows[i]."""
+    """Edges of the targets at one layer and position: `weights[i, j]` from row columns[j] to row rows[i].
+
+    `totals` are the sums of absolute weights, constants left out, from before anything was folded.
+    """
 
     layer: int
     rows: Int[np.ndarray, " target"]
     columns: Int[np.ndarray, " edge"]
     weights: Float[np.ndarray, "target edge"]
+    totals: Float[np.ndarray, " target"]
+
+    @property
+    def size(self) -> int:
+        return self.weights.size + self.columns.size
 
 
 def _edge_rows(attributor: Attributor, targets: Targets, rows: Int[np.ndarray, " target"]) -> list[EdgeRows]:
-    sources, result = attributor.sources, []
-    for start, stop, layer, pos in targets.runs():
-        columns = _columns(sources, layer, pos)
-        weights = torch.empty(stop - start, len(columns), dtype=attributor.local.final.dtype)
-        result.append(EdgeRows(layer, rows[start:stop], columns, weights.numpy()))
-    _fill(attributor, targets, [torch.from_numpy(block.weights) for block in result])
-    return result
+    sources, runs = attributor.sources, list(targets.runs())
+    columns = [_columns(sources, layer, pos) for _, _, layer, pos in runs]
+    matrices = [
+        torch.empty(run[1] - run[0], len(into), dtype=attributor.local.final.dtype)
+        for run, into in zip(runs, columns, strict=True)
+    ]
+    _fill(attributor, targets, matrices)
+    found = []
+    for (start, stop, layer, _), into, matrix in zip(runs, columns, matrices, strict=True):
+        weights = matrix.numpy()
+        totals = np.stack([np.abs(row[sources.n_constants :]).sum() for row in weights])
+        found.append(EdgeRows(layer, rows[start:stop], into, weights, totals))
+    return found
 
 
 def _most_influential_edges(
     attributor: Attributor, logits: Targets, targets: Sequence[Target], max_features: int, progress: bool
 ) -> tuple[Links, Bool[np.ndarray, " row"]]:
-    """Edges of the `max_features` most influential features, chosen in rounds, and which source rows are kept."""
+    """Edges of the `max_features` most influential features, chosen in rounds, and which source rows are kept.
+
+    Rows that would take more than `LARGEST_ROWS` are narrowed once: to the features that by then have most influence,
+    many times as many as are asked for, out of which the rest is chosen. The edges stay exact.
+    """
     local, sources = attributor.local, attributor.sources
     n_features = sum(map(len, local.features))
     first_feature = sources.n_rows - n_features
@@ -168,18 +201,26 @@ def _most_influential_edges(
     importance = np.array([1.0 if target.probability is None else target.probability for target in targets])
     chosen = np.zeros(sources.n_rows, dtype=bool)
     per_round = max(max_features // 8, 32)  # few rounds, each of which sees what the last ones found
+    per_round = min(per_round, max(8, LARGEST_ROWS // 8 // sources.n_rows))
+    candidates = None
     with tqdm(total=max_features, desc="attributing", unit="feature", delay=2, disable=not progress) as bar:
         while (missing := max_features - int(chosen.sum())) > 0:
             influence = _influence(blocks, importance, sources)
             influence[:first_feature] = -1.0
             influence[chosen] = -1.0
+            if candidates is None and sum(block.size for block in blocks) > LARGEST_ROWS // 4:
+                candidates = _candidates(influence, chosen, first_feature, max_features)
+                blocks = _folded(blocks, candidates, sources)
+            if candidates is not None:
+                influence[~candidates] = -1.0
             best = np.sort(np.argsort(-influence, kind="stable")[: min(per_round, missing)])
             chosen[best] = True
             parts = [
                 feature_targets(local, layer, best[(best >= starts[0]) & (best < starts[-1])] - int(starts[0]))
                 for layer, starts in enumerate(sources.position_starts)
             ]
-            blocks += _edge_rows(attributor, Targets.join(parts), best)
+            fresh = _edge_rows(attributor, Targets.join(parts), best)
+            blocks += fresh if candidates is None else _folded(fresh, candidates, sources)
             bar.update(len(best))
     kept = chosen.copy()
     kept[:first_feature] = True
@@ -194,28 +235,50 @@ def _influence(
     influence[sources.n_rows :] = importance / importance.sum()
     for block in sorted(blocks, key=lambda block: -block.layer):
         magnitude = np.abs(block.weights[:, sources.n_constants :])
-        share = influence[block.rows] / np.maximum(magnitude.sum(1), np.finfo(magnitude.dtype).tiny)
+        share = influence[block.rows] / np.maximum(block.totals, np.finfo(magnitude.dtype).tiny)
         influence[block.columns[sources.n_constants :]] += share @ magnitude
     return influence[: sources.n_rows]
 
 
-def _fold(blocks: list[EdgeRows], kept: Bool[np.ndarray, " row"], sources: Sources) -> Links:
-    """Compressed rows over the kept nodes; a dropped feature's edges join those of its layer and position's error."""
+def _candidates(
+    influence: Float[np.ndarray, " row"], chosen: Bool[np.ndarray, " row"], first_feature: int, max_features: int
+) -> Bool[np.ndarray, " row"]:
+    """The rows that may still be chosen, with those that were and all that are no features."""
+    n = max(2 * max_features, LARGEST_ROWS // 2 // max_features)
+    candidates = chosen.copy()
+    candidates[:first_feature] = True
+    candidates[np.argsort(-influence, kind="stable")[:n]] = True
+    return candidates
+
+
+def _folded(blocks: list[EdgeRows], kept: Bool[np.ndarray, " row"], sources: Sources) -> list[EdgeRows]:
+    """The same rows with edges from kept sources; a dropped feature's join those of its layer and position's error."""
     destination = np.arange(sources.n_rows)
     for layer, starts in enumerate(sources.position_starts):
         at = np.repeat(np.arange(sources.n_positions), np.diff(starts))
         rows = np.arange(starts[0], starts[-1])
         dropped = ~kept[rows]
         destination[rows[dropped]] = sources.error(layer) + at[dropped] - sources.first_error
+    found = []
+    for block in blocks:
+        columns, inverse = np.unique(destination[block.columns], return_inverse=True)
+        weights = np.empty((len(block.rows), len(columns)), dtype=block.weights.dtype)
+        for i, row in enumerate(block.weights):
+            weights[i] = np.bincount(inverse, weights=row, minlength=len(columns))
+        found.append(replace(block, columns=columns.astype(np.int32), weights=weights))
+    return found
+
+
+def _fold(blocks: list[EdgeRows], kept: Bool[np.ndarray, " row"], sources: Sources) -> Links:
+    """Compressed rows over the kept nodes; see `_folded`."""
     new_row = np.cumsum(kept) - 1
     parts: dict[int, tuple[np.ndarray, np.ndarray]] = {}
     n_kept = int(kept.sum())
-    for block in blocks:
-        columns, inverse = np.unique(new_row[destination[block.columns]], return_inverse=True)
+    for block in _folded(blocks, kept, sources):
+        columns = new_row[block.columns].astype(np.int32)
         for row, weights in zip(block.rows, block.weights, strict=True):
-            summed = np.bincount(inverse, weights=weights, minlength=len(columns)).astype(weights.dtype)
             at = int(new_row[row]) if row < sources.n_rows else n_kept + int(row) - sources.n_rows
-            parts[at] = columns.astype(np.int32), summed
+            parts[at] = columns, weights
     n_rows = max(parts) + 1
     counts = np.array([len(parts[row][0]) if row in parts else 0 for row in range(n_rows)])
     order = sorted(parts)
@@ -239,7 +302,8 @@ def _node_table(
     """`Graph.nodes` without influence, in the order of `Sources`, then the targets in theirs."""
     local, sources = attributor.local, attributor.sources
     tokens, positions, layers = local.tokens.tolist(), range(sources.n_positions), range(sources.n_layers)
-    errors = [(layer, pos) for layer in layers for pos in positions[sources.first_error :]]
+    errors = [(layer, pos) for layer in layers for pos in positions[sources.first_error :] if sources.errors]
+    rest = OTHER_NEURONS if local.transcoder.exact else None
     parts = [
         _nodes_of("constant", attributor.leaves.constants),
         _nodes_of(
@@ -254,6 +318,7 @@ def _node_table(
             [f"{layer}_-1_{pos}" for layer, pos in errors],
             layer=[layer for layer, _ in errors],
             pos=[pos for _, pos in errors],
+            label=[rest] * len(errors),
         ),
         *(_feature_rows(local, layer, labels) for layer in layers),
         _nodes_of(

@@ -27,7 +27,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 Kind = Literal["clt", "plt"]
-Activation = Literal["relu", "jumprelu", "topk"]
+Activation = Literal["relu", "jumprelu", "topk", "neuron"]
+"""How pre-activations become activations; "neuron": an MLP's own nonlinearity, see circuitlab.neurons."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class TranscoderConfig:
     def __post_init__(self) -> None:
         for name, value, allowed in (
             ("kind", self.kind, ("clt", "plt")),
-            ("activation", self.activation, ("relu", "jumprelu", "topk")),
+            ("activation", self.activation, ("relu", "jumprelu", "topk", "neuron")),
         ):
             if value not in allowed:
                 raise ValueError(f"{name}={value!r} is not one of {', '.join(map(repr, allowed))}")
@@ -74,6 +75,9 @@ class Transcoder(nn.Module):
     `b_dec[l]` [d_model]; with JumpReLU `threshold[l]` [feat]; with skip connections `W_skip[l]` [d_model, d_model],
     which adds x @ W_skip.T.
     """
+
+    exact = False
+    """Whether the MLPs are rebuilt without an error: only a model's own neurons do that."""
 
     def __init__(self, config: TranscoderConfig, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
@@ -112,6 +116,12 @@ class Transcoder(nn.Module):
     def pre_activations(self, layer: int, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch feat"]:
         """W_enc x + b_enc of one layer."""
         return nn.functional.linear(x, self.W_enc[layer], self.b_enc[layer])
+
+    def reading(
+        self, layer: int, features: Int[Tensor, " target"], x: Float[Tensor, "target d_model"]
+    ) -> tuple[Float[Tensor, "target d_model"], Float[Tensor, " target"]]:
+        """The vectors that features read the stream through, and their offsets; `x` is what each reads."""
+        return self.W_enc[layer].detach()[features], self.b_enc[layer].detach()[features]
 
     def activate(self, layer: int, pre_activation: Float[Tensor, "*batch feat"]) -> Float[Tensor, "*batch feat"]:
         """The nonlinearity: ReLU; JumpReLU x·1[x > threshold]; TopK, the k largest of ReLU(x) per position."""

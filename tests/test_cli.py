@@ -51,7 +51,7 @@ def test_trace_as_json_is_one_document(run):
         (["trace", DALLAS, "--target", "nonsense"], "must be one token"),
         (["trace", DALLAS, "--transcoder", "nowhere"], "nowhere"),
         (["trace", DALLAS, "--model", "./nowhere/at/all", "--transcoder", "x"], "there is no folder"),
-        (["trace", DALLAS, "--model", "./nowhere/at/all"], "no transcoder was named"),
+        (["trace", DALLAS, "--model", "./nowhere/at/all"], "there is no folder"),
         (["train", "--model", "./nowhere/at/all"], "there is no folder"),
         (["trace", "fact : " * 100], "reads at most"),
         (["trace", DALLAS, "--device", "nonsense"], "device='nonsense' cannot be used"),
@@ -65,6 +65,15 @@ def test_mistakes_end_in_one_line(run, arguments, message, tmp_path, monkeypatch
     assert message in result.stderr
     assert "Traceback" not in result.output
     assert not list(tmp_path.iterdir())
+
+
+@needs_stories
+def test_a_model_without_a_transcoder_is_traced_in_neurons(run):
+    result = run("trace", "Once upon a time", "--model", str(STORIES), "--max-features", "100", "--paths", "0")
+    assert result.exit_code == 0
+    assert "MLP neurons, no transcoder" in result.stdout
+    summary = json.loads(run("trace", "Once", "--model", str(STORIES), "--json", "--max-features", "50").stdout)
+    assert summary["basis"] == "MLP neurons, no transcoder (RelP rule)"
 
 
 def test_a_wrong_option_is_exit_code_2(run):

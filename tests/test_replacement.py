@@ -92,11 +92,6 @@ def test_skip_connections_need_the_encoder_input():
         transcoder.decode(0, [torch.zeros(1, 24, dtype=torch.float64)])
 
 
-def test_load_needs_a_transcoder_for_other_models():
-    with pytest.raises(ValueError, match="no transcoder was named"):
-        load(tiny_hf_model("llama"))
-
-
 def test_load_takes_parts_in_memory():
     model = load(tiny_hf_model("llama"), random_transcoder("clt"))
     top = model.top_tokens(PROMPT, n=3)

@@ -5,6 +5,8 @@ activation and A_{s→t} / a_s the edge per unit of it:
 
     Δpre_t = Σ_s (A_{s→t} / a_s) Δa_s        Δa_t = max(0, a_t + Δpre_t) − a_t   (t a feature that the mode lets answer)
 
+A neuron (`circuitlab.neurons`) passes on what it is worth per unit: Δa_t / a_t = Δpre_t / pre_t.
+
 In mode "direct" no later feature answers: Δpre_t is the sum of the edges out of S. Measured is the change of t's
 pre-activation (a logit's: of its demeaned, uncapped logit).
 """
@@ -76,6 +78,7 @@ def predict(run: InterventionRun, graph: Graph) -> tuple[Float64[np.ndarray, " n
     shares, edited = intervened_shares(run, graph)
     mode = run.experiment.mode_for(run.edits)
     activation, layer = graph.nodes["activation"].to_numpy(float), graph.nodes["layer"].fillna(-1).to_numpy(int)
+    pre_activation, in_neurons = graph.nodes["pre_activation"].to_numpy(float), graph.metadata.get("basis") == "neurons"
     answers = graph.kind_mask("feature") & ~edited & (layer > mode.end_layer) & (mode.name != "steering")
     links, change = graph.links, np.zeros(len(graph.nodes))
     reached = np.zeros(len(graph.nodes), dtype=bool)
@@ -87,7 +90,10 @@ def predict(run: InterventionRun, graph: Graph) -> tuple[Float64[np.ndarray, " n
             continue
         change[row] = float(links.weight[span].astype(np.float64) @ shares[source])
         reached[row] = not edited[row]
-        if answers[row] and activation[row] > 0:
+        if answers[row] and in_neurons:
+            shares[row] = change[row] / pre_activation[row] if pre_activation[row] else 0.0
+            felt[row] = shares[row] != 0
+        elif answers[row] and activation[row] > 0:
             shares[row] = max(0.0, activation[row] + change[row]) / activation[row] - 1.0
             felt[row] = shares[row] != 0
     return change, reached

@@ -22,6 +22,7 @@ from circuitlab.interventions.cancel import Asked, heed
 from circuitlab.interventions.edits import Edits, Pending
 from circuitlab.interventions.modes import Mode
 from circuitlab.model import Model
+from circuitlab.neurons import Neurons
 from circuitlab.transcoder import Transcoder
 
 NORMS = ("ln1", "ln1_post", "ln2", "ln2_post")
@@ -72,6 +73,10 @@ def frozen_forward(
         if bool(x.any()):
             moved = local.inputs[layer] + x
             pre_activation = transcoder.pre_activations(layer, moved.to(transcoder.dtype))
+            if mode.name == "direct" and isinstance(transcoder, Neurons):  # the edges' own linear rule
+                pre_activation = baseline.pre_activations[layer] + transcoder.linear_change(
+                    layer, local.inputs[layer].to(transcoder.dtype), x.to(transcoder.dtype)
+                )
             read = masked(transcoder.activate(layer, pre_activation), local.mask_bos)
         read = before if read is None else read
         changed = edits.apply(layer, before if mode.holds(layer) else read, before, 0, n) - before

@@ -121,7 +121,7 @@ def below_figure() -> str:
             key('<circle class="mark" cx="13" cy="6" r="5"/>', "feature, larger with influence"),
             key(
                 '<g class="error"><path class="mark" d="M13 1l5 5-5 5-5-5z"/></g>',
-                "error: what the transcoder missed",
+                "error: what the transcoder missed; without one, the neurons that are no nodes",
             ),
         ]
     )

@@ -75,6 +75,7 @@ def columns(graph: Graph, densities: Mapping[str, float | int] | None = None, ma
         "n_edges": len(graph.links),
         "n_layers": graph.n_layers,
         "pruned": "pruned" in graph.metadata,
+        "neurons": graph.metadata.get("basis") == "neurons",
     }
     numbers = _node_numbers(graph, densities or {})
     return Columns(

@@ -30,6 +30,7 @@ export interface Strings {
   n_edges: number;
   n_layers: number;
   pruned: boolean;
+  neurons?: boolean;
 }
 
 /** Missing numbers are NaN. Edges are sorted by target; a source's row is below its target's. */

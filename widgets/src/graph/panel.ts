@@ -130,7 +130,7 @@ export class Panel {
       model.number("feature", row),
     ];
     const facts: [string, string][] = [
-      ["kind", KIND_NAMES[kind]],
+      ["kind", kind === "feature" && model.strings.neurons ? "MLP neuron (no transcoder)" : KIND_NAMES[kind]],
       ["feature", kind === "feature" && feature !== null ? `L${layer}/${feature}` : ""],
       ["layer", kind === "error" && layer !== null ? String(layer) : ""],
       ["at", pos === null ? "" : `${pos} ${model.strings.tokens[pos] ?? ""}`],
