@@ -17,7 +17,7 @@ attribution graph"; https://transformer-circuits.pub/2025/attribution-graphs/met
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -37,7 +37,7 @@ class FrozenNorm:
     """
 
     gain: Float[Tensor, " d_model"]
-    inverse_scale: Float[Tensor, "pos 1"]
+    inverse_scale: Float[Tensor, "*batch pos 1"]
     bias: Float[Tensor, " d_model"] | None
     centred: bool
 
@@ -66,7 +66,7 @@ class FrozenBlock:
     ln1_post: FrozenNorm | None
     encoder_norm: FrozenNorm | None
     decoder_norm: FrozenNorm | None
-    pattern: Float[Tensor, "head query key"]
+    pattern: Float[Tensor, "*batch head query key"]
     weights: AttentionWeights
     parallel: bool
 
@@ -170,11 +170,51 @@ def local_replacement(
 
     Half-precision models are frozen in float32; float32 and float64 ones in their own precision.
     """
+    return local_replacements(model, transcoder, [tokens], mask_bos)[0]
+
+
+def local_replacements(
+    model: Model, transcoder: Transcoder, prompts: Sequence[Int[Tensor, " _"]], mask_bos: bool = True
+) -> list[LocalReplacement]:
+    """The local replacement models of several prompts from one forward pass, padded behind."""
     check_fit(model, transcoder)
-    config, n = transcoder.config, model.n_layers
-    logits, seen = model.capture(tokens[None], _sites(model, transcoder))
     dtype = torch.promote_types(model.dtype, torch.float32)
-    seen = {site: value[0].to(dtype) for site, value in seen.items()}
+    logits, seen = model.capture(padded(prompts), _sites(model, transcoder))
+
+    def of_row(site: str, value: Tensor, row: int, n: int) -> Tensor:
+        value = value[row if len(value) > 1 else 0]
+        return (value[:, :n, :n] if site.endswith("hook_pattern") else value[:n]).to(dtype)
+
+    found = []
+    for row, tokens in enumerate(prompts):
+        own = {site: of_row(site, value, row, len(tokens)) for site, value in seen.items()}
+        found.append(_from_seen(model, transcoder, tokens, own, logits[row, : len(tokens)], mask_bos))
+    return found
+
+
+def padded(values: Sequence[Tensor], dims: tuple[int, ...] = (0,)) -> Tensor:
+    """Tensors of different lengths along `dims` as rows of one batch, zeros behind the shorter ones."""
+    if len(values) == 1:
+        return values[0][None]
+    shape = list(values[0].shape)
+    for dim in dims:
+        shape[dim] = max(value.shape[dim] for value in values)
+    batch = values[0].new_zeros(len(values), *shape)
+    for row, value in zip(batch, values, strict=True):
+        row[tuple(slice(size) for size in value.shape)] = value
+    return batch
+
+
+def _from_seen(
+    model: Model,
+    transcoder: Transcoder,
+    tokens: Int[Tensor, " pos"],
+    seen: dict[str, Tensor],
+    logits: Float[Tensor, "pos vocab"],
+    mask_bos: bool,
+) -> LocalReplacement:
+    """The local replacement model of one prompt from what its forward pass showed at `_sites`."""
+    config, n, dtype = transcoder.config, model.n_layers, torch.promote_types(model.dtype, torch.float32)
     inputs = [seen[f"blocks.{layer}.{config.input_hook}"] for layer in range(n)]
     outputs = torch.stack([seen[f"blocks.{layer}.{config.output_hook}"] for layer in range(n)])
     features = tuple(_active(transcoder, layer, inputs[layer], mask_bos) for layer in range(n))
@@ -202,7 +242,7 @@ def local_replacement(
         errors=errors,
         mlp_constants=constants,
         final=seen["ln_final.hook_out"],
-        logits=logits[0],
+        logits=logits,
         mask_bos=mask_bos,
     )
 

@@ -95,8 +95,8 @@ class Neurons(Transcoder):
         return of_gate[:, None] * gating + of_up[:, None] * up, of_gate * gate_offset + of_up * offset
 
     def linear_change(
-        self, layer: int, x: Float[Tensor, "pos d_model"], change: Float[Tensor, "pos d_model"]
-    ) -> Float[Tensor, "pos feat"]:
+        self, layer: int, x: Float[Tensor, "*batch d_model"], change: Float[Tensor, "*batch d_model"]
+    ) -> Float[Tensor, "*batch feat"]:
         """How pre-activations move with x when the coefficients stay frozen at x."""
         moved = change @ self.W_enc[layer].T
         gate = self._gate(layer, x)

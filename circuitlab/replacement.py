@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from circuitlab.features import Features
     from circuitlab.graph import Graph
     from circuitlab.interventions.baseline import Baselines
+    from circuitlab.interventions.result import InterventionRun
+    from circuitlab.interventions.run import Batch, Prompt
+    from circuitlab.interventions.sweep import Sweep
+    from circuitlab.interventions.values import Amount, Positions
 
 ATLAS = Path(__file__).parent / "atlas"
 
@@ -65,23 +69,139 @@ class ReplacementModel:
 
         return trace(self.model, self.transcoder, prompt, targets, **{"labels": self.labels, **options})
 
-    def intervene(self, prompt: Any, interventions: Mapping[str, Any], **options: Any) -> Any:
-        """Run a prompt with nodes set to other values: see `circuitlab.interventions.intervene` for all options."""
+    def intervene(
+        self,
+        prompt: Prompt | Batch,
+        interventions: Mapping[str, Amount],
+        *,
+        positions: Positions | Mapping[str, Positions] | None = None,
+        mode: str = "propagating",
+        end_layer: int | None = None,
+        freeze_attention: bool = True,
+        freeze_norms: bool = True,
+        along: Sequence[str] | None = None,
+        graph: Graph | None = None,
+        supernodes: Mapping[str, Sequence[str]] | None = None,
+        n_tokens: int = 0,
+        temperature: float | int = 0.0,
+        seed: int = 0,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> Any:
+        """Run a prompt with some of its nodes set to other values; an `InterventionRun`, or a list for several prompts.
+
+            run = model.intervene("fact : the capital of the state containing Dallas is", {"Texas": -1.0})
+            run.top_tokens(), run.features, run.compare(graph), run.verdict(), run.continuation
+
+        prompt: text, token ids, or a list of either: those are run together, one forward pass for all of them.
+        interventions: name → amount. A name is a supernode, a label ("Texas"), a feature ("L3/55"), a node ("3_55_10"),
+            an error ("3_-1_10") or a token ("E_42_4"). An amount is a steering factor M (0 ablates, −1 inhibits, above
+            1 amplifies), `cl.Value(v)` or `cl.Added(d)`; errors and tokens, being vectors, take a factor.
+        positions: where features and labels are set, for all names or by name: an index (−1 is the last), a slice, a
+            token's text, `cl.Onward(start)` for "from here on, generated tokens too", or a list. Default: wherever the
+            feature is active.
+        mode: what answers to the change Δa_s of the intervened features S. y^l are the MLP outputs of the unperturbed
+            run, W_dec,s^l the decoder vectors into layer l, a' the activations in the perturbed run:
+            "propagating"  y'^l = y^l + Σ_{s∈S} Δa_s W_dec,s^l + Σ_{t∉S} (a'_t − a_t) W_dec,t^l: later features answer;
+            "direct"       y'^l = y^l + Σ_{s∈S} Δa_s W_dec,s^l: all else holds, effects are the graph's edges;
+            "constrained"  the same for l ≤ end_layer, y'^l = MLP^l(·) above: the model's own MLPs answer;
+            "steering"     y'^l = MLP^l(·) + Σ_{s∈S} Δa_s W_dec,s^l: the model with vectors added.
+        end_layer: of mode "constrained"; default: the last layer that is intervened on.
+        freeze_attention, freeze_norms: hold attention patterns, and norm denominators, at their unperturbed values.
+        along: act along one edge or path only: names of what lies between, in order; "logits" may come last.
+        graph: where its supernodes and labels are looked up, and what `run.compare()` compares with.
+        supernodes: more groups of node ids, {"mine": ["3_55_10", …]}.
+        n_tokens: how far to continue the text under the intervention: the likeliest tokens, or, with a `temperature`
+            above 0, drawn from `seed`. What is frozen or held is so at generated tokens too, at what the unperturbed
+            model has on the same text.
+        cancelled: asked before every layer; once it is true the run ends in `cl.Cancelled`.
+
+        Raises ValueError for names, positions, modes and amounts that make no sense or overflow, saying which and why.
+        Source: Ameisen et al. 2025, "Circuit Tracing"; more in `circuitlab.interventions.modes` and `.paths`.
+        """
         from circuitlab.interventions import intervene
 
-        return intervene(self, prompt, interventions, **options)
+        return intervene(
+            self, prompt, interventions, positions=positions, mode=mode, end_layer=end_layer, along=along,
+            freeze_attention=freeze_attention, freeze_norms=freeze_norms, graph=graph, supernodes=supernodes,
+            n_tokens=n_tokens, temperature=temperature, seed=seed, cancelled=cancelled,
+        )  # fmt: skip
 
-    def swap(self, prompt: Any, out: Any, into: Any, from_prompt: Any, **options: Any) -> Any:
-        """One concept's features off, another's on as in a second prompt: see `circuitlab.interventions.swap`."""
+    def swap(
+        self,
+        prompt: Prompt,
+        out: str | Sequence[str],
+        into: str | Sequence[str],
+        from_prompt: Prompt,
+        *,
+        strength: float | int = 1.0,
+        out_factor: float | int = 0.0,
+        positions: Positions | None = None,
+        mode: str = "propagating",
+        end_layer: int | None = None,
+        freeze_attention: bool = True,
+        freeze_norms: bool = True,
+        graph: Graph | None = None,
+        supernodes: Mapping[str, Sequence[str]] | None = None,
+        n_tokens: int = 0,
+        temperature: float | int = 0.0,
+        seed: int = 0,
+    ) -> InterventionRun:
+        """One concept's features off, another's on, at the values that a second prompt gives them.
+
+            model.swap("fact : the capital of the state containing Dallas is", out="Texas", into="California",
+                       from_prompt="fact : the capital of the state containing Oakland is").top_tokens()
+
+        out, into: names as in `intervene`, one or several; `into` is looked up in `from_prompt`.
+        strength: the features of `into` are set to so many times their activations there.
+        out_factor: the features of `out` are set to so many times their value here.
+        positions: of `prompt`; restricts both. Prompts of one length are aligned by position, others by the places
+            where the two concepts stand, counted from the last.
+
+        The other options are `intervene`'s. Raises ValueError where one of the two is not active in its prompt.
+        """
         from circuitlab.interventions import swap
 
-        return swap(self, prompt, out, into, from_prompt, **options)
+        return swap(
+            self, prompt, out, into, from_prompt, strength=strength, out_factor=out_factor, positions=positions,
+            mode=mode, end_layer=end_layer, freeze_attention=freeze_attention, freeze_norms=freeze_norms, graph=graph,
+            supernodes=supernodes, n_tokens=n_tokens, temperature=temperature, seed=seed,
+        )  # fmt: skip
 
-    def sweep(self, prompt: Any, names: Any, **options: Any) -> Any:
-        """One intervention at many strengths, end layers or features: see `circuitlab.interventions.sweep`."""
+    def sweep(
+        self,
+        prompt: Prompt,
+        names: str | Sequence[str],
+        *,
+        factors: Sequence[float | int] | None = None,
+        end_layers: Sequence[int] | None = None,
+        factor: float | int = 0.0,
+        each: bool = False,
+        positions: Positions | None = None,
+        mode: str = "propagating",
+        end_layer: int | None = None,
+        freeze_attention: bool = True,
+        freeze_norms: bool = True,
+        graph: Graph | None = None,
+        supernodes: Mapping[str, Sequence[str]] | None = None,
+        n_tokens: int = 5,
+    ) -> Sweep:
+        """One intervention many times: over factors M, over end layers, or one name after the other.
+
+            model.sweep(prompt, "Texas").plot()                               # factors −2 to 4
+            model.sweep(prompt, "Texas", end_layers=range(3, 5)).table        # mode "constrained", at `factor`
+            model.sweep(prompt, ["Texas", "capital"], each=True).table        # each name alone, at `factor`
+
+        `table` has one row per value and token, the unperturbed probability and logit beside each; it follows the
+        tokens that are among the `n_tokens` likeliest in any run. The other options are `intervene`'s. Raises
+        ValueError for more than one of `factors`, `end_layers`, `each`.
+        """
         from circuitlab.interventions import sweep
 
-        return sweep(self, prompt, names, **options)
+        return sweep(
+            self, prompt, names, factors=factors, end_layers=end_layers, factor=factor, each=each, positions=positions,
+            mode=mode, end_layer=end_layer, freeze_attention=freeze_attention, freeze_norms=freeze_norms, graph=graph,
+            supernodes=supernodes, n_tokens=n_tokens,
+        )  # fmt: skip
 
     @cached_property
     def features(self) -> Features:

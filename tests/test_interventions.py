@@ -225,6 +225,47 @@ def test_several_prompts_at_once(atlas):
     runs = atlas.intervene(prompts, {"Texas": 0})
     assert [run.top_tokens(1, by="before").token[0].strip() for run in runs] == ["Austin", "Austin"]
     torch.testing.assert_close(runs[0].logits, atlas.intervene(DALLAS, {"Texas": 0}).logits)
+    with pytest.raises(ValueError, match=r"prompt 1 of 2: 'Texas' .* is not active"):
+        atlas.intervene([DALLAS, DALLAS.replace("Dallas", "Oakland")], {"Texas": 0})
+
+
+@pytest.mark.parametrize("family", ["gemma2", "gpt2"])
+def test_a_batch_is_its_prompts_one_by_one(family, monkeypatch):
+    """Right padding must not be seen: different lengths, features, errors and tokens, every mode, in float64.
+
+    Mutations: padding in front, one prompt's pattern for all rows, edits placed in row 0 only.
+    """
+    together, apart = tiny(family, skip=True), tiny(family, skip=True)
+    prompts = [PROMPT, PROMPT[:4], [PROMPT[0], 7, 8, 15, *PROMPT]]
+    request = {"L0/3": cl.Added(1.5), "L1/5": cl.Value(0.8), "1_-1_2": -1.0, "0_-1_3": 2.0}
+    options = {"positions": {"L0/3": slice(1, None), "L1/5": -1}}
+    passes = []
+    plain = type(together.model).run
+    for mode in ("propagating", "direct", "constrained", "steering"):
+        for attention, norms in FROZEN_AND_LIVE:
+            options |= {"mode": mode, "freeze_attention": attention, "freeze_norms": norms}
+            alone = [apart.intervene(prompt, request, **options) for prompt in prompts]
+            monkeypatch.setattr(type(together.model), "run", lambda *a, **k: passes.append(1) or plain(*a, **k))
+            runs = together.intervene(prompts, request, **options)
+            monkeypatch.undo()
+            for one, run in zip(alone, runs, strict=True):
+                assert (one.logits - one.baseline_logits)[-1].abs().max() > 1e-4, "the intervention must be felt"
+                torch.testing.assert_close(run.logits, one.logits, atol=1e-10, rtol=1e-10)
+                torch.testing.assert_close(run.baseline_logits, one.baseline_logits, atol=1e-10, rtol=1e-10)
+                for ours, theirs in zip(run.outcome.pre_after, one.outcome.pre_after, strict=True):
+                    torch.testing.assert_close(ours, theirs, atol=1e-10, rtol=1e-10)
+    assert len(passes) == 1 + 3 * 2 + 4 * 2, "one pass for the baselines, one for each setting that is not frozen"
+
+
+def test_tokens_are_edited_in_their_own_prompt():
+    model, prompts = tiny(), [PROMPT, [*PROMPT[:3], 40]]
+    for frozen in (True, False):
+        options = {"freeze_attention": frozen, "mode": "direct"}
+        runs = model.intervene(prompts, {f"E_{PROMPT[1]}_1": 0.0}, **options)
+        for prompt, run in zip(prompts, runs, strict=True):
+            alone = tiny().intervene(prompt, {f"E_{PROMPT[1]}_1": 0.0}, **options)
+            torch.testing.assert_close(run.logits, alone.logits, atol=1e-10, rtol=1e-10)
+            assert (run.logits - run.baseline_logits)[1].abs().max() > 1e-4
 
 
 def first_feature(atlas):

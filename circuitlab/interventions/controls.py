@@ -62,9 +62,9 @@ def verdict(run: InterventionRun, n_controls: int = 20, seed: int = 0) -> Verdic
         raise ValueError(f"n_controls={n_controls}: ask for at least 1")
     before, _ = run.probabilities()
     effect, top = effect_of(run, run.outcome, before)
-    rows = []
-    for edits in matched_controls(run, n_controls, seed):
-        size, changed = effect_of(run, run.experiment.outcome(edits), before)
+    rows, drawn = [], matched_controls(run, n_controls, seed)
+    for edits, outcome in zip(drawn, run.experiment.outcomes(drawn), strict=True):
+        size, changed = effect_of(run, outcome, before)
         rows.append((size, changed != int(before.argmax()), edits.names["control"]))
     controls = pd.DataFrame(rows, columns=["effect", "top_changed", "nodes"])
     effects = controls["effect"].to_numpy(float)
@@ -145,8 +145,8 @@ def dose_curve(run: InterventionRun, before: Float[np.ndarray, " vocab"]) -> pd.
     """`dose` (1 is the run itself), `effect` in nats, and the top token's `probability`, `token` after."""
     model, top = run.experiment.replacement.model, int(before.argmax())
     rows = []
-    for dose in DOSES:
-        outcome = run.experiment.outcome(_scaled(run.edits, dose))
+    outcomes = run.experiment.outcomes([_scaled(run.edits, dose) for dose in DOSES])
+    for dose, outcome in zip(DOSES, outcomes, strict=True):
         effect, now = effect_of(run, outcome, before)
         chance = model.unembed(outcome.final_after[-1]).double().softmax(-1)[top].item()
         rows.append((dose, effect, chance, model.token_strings([now])[0]))

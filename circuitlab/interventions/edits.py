@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from circuitlab.interventions.baseline import Baseline
+from circuitlab.transcoder import Transcoder
 
 
 @dataclass(frozen=True)
@@ -62,25 +63,6 @@ class Edits:
             ]
         return found
 
-    def apply(
-        self,
-        layer: int,
-        activation: Float[Tensor, "pos feat"],
-        before: Float[Tensor, "pos feat"],
-        start: int,
-        n_prompt: int,
-    ) -> Float[Tensor, "pos feat"]:
-        """`activation` with the edited entries set; row 0 stands at position `start`."""
-        edits = self.at(layer, start, start + len(activation), n_prompt)
-        if not edits:
-            return activation
-        pos = torch.tensor([edit.pos - start for edit in edits if edit.pos is not None], device=activation.device)
-        feature = torch.tensor([edit.feature for edit in edits], device=activation.device)
-        scale, offset = torch.tensor([(e.scale, e.offset) for e in edits], dtype=torch.float64).T.to(activation)
-        changed = activation.clone()
-        changed[pos, feature] = scale * before[pos, feature] + offset
-        return changed
-
     def added_embedding(self, baseline: Baseline) -> Float[Tensor, "pos d_model"] | None:
         """What the edited tokens add to the embeddings."""
         if not self.tokens:
@@ -101,20 +83,53 @@ class Edits:
         return added
 
 
+@dataclass(frozen=True)
+class Placed:
+    """Edits of one layer in a batch of prompts, as columns: v' = scale · v + offset at [row, pos, feature]."""
+
+    at: tuple[Int[Tensor, " edit"], Int[Tensor, " edit"], Int[Tensor, " edit"]] | None
+    scale: Float[Tensor, " edit"]
+    offset: Float[Tensor, " edit"]
+
+    def set_in(
+        self, activation: Float[Tensor, "batch pos feat"], before: Float[Tensor, "batch pos feat"]
+    ) -> Float[Tensor, "batch pos feat"]:
+        """`activation` with the edited entries set; itself where there are none."""
+        if self.at is None:
+            return activation
+        changed = activation.clone()
+        changed[self.at] = self.scale * before[self.at] + self.offset
+        return changed
+
+
+def place(
+    edits: Sequence[Edits], layer: int, like: Float[Tensor, "batch pos feat"], start: int, n_prompt: int
+) -> Placed:
+    """The edits of a layer, one entry of `edits` per row of `like`, whose first position is `start`."""
+    rows = [
+        (row, edit) for row, one in enumerate(edits) for edit in one.at(layer, start, start + like.shape[1], n_prompt)
+    ]
+    numbers = torch.tensor([(edit.scale, edit.offset) for _, edit in rows], dtype=torch.float64).view(-1, 2).to(like)
+    if not rows:
+        return Placed(None, numbers[:, 0], numbers[:, 1])
+    index = torch.tensor([(row, (edit.pos or 0) - start, edit.feature) for row, edit in rows], device=like.device)
+    return Placed((index[:, 0], index[:, 1], index[:, 2]), numbers[:, 0], numbers[:, 1])
+
+
 @dataclass
 class Pending:
-    """What changed features have yet to write: [out, pos, d_model] per layer, filled from the first layer on."""
+    """What changed features have yet to write: [batch, pos, d_model] per layer, filled from the first layer on."""
 
     n_layers: int
     outputs: dict[int, Tensor] = field(default_factory=dict)
 
-    def write(self, transcoder, layer: int, change: Float[Tensor, "pos feat"]) -> None:
+    def write(self, transcoder: Transcoder, layer: int, change: Float[Tensor, "batch pos feat"]) -> None:
         """Decode Δa of one layer into all layers that it writes to; only the changed features' rows are read."""
-        changed: Int[Tensor, " changed"] = change.any(0).nonzero()[:, 0]
+        changed: Int[Tensor, " changed"] = change.flatten(0, 1).any(0).nonzero()[:, 0]
         if not len(changed):
             return
         rows = transcoder.W_dec[layer].detach().index_select(0, changed)
-        written = torch.einsum("pf,fod->opd", change[:, changed].to(rows.dtype), rows)
+        written = torch.einsum("bpf,fod->obpd", change[..., changed].to(rows.dtype), rows)
         for offset, output in enumerate(written):
             target = layer + offset
             self.outputs[target] = self.outputs[target] + output if target in self.outputs else output

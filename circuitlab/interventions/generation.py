@@ -71,30 +71,33 @@ def end_of_text(model: Model) -> int | None:
     return None if model.tokenizer is None else model.tokenizer.eos_token_id
 
 
-def generate_perturbed(
+def start_perturbed(
     replacement: ReplacementModel,
     baseline: Baseline,
     edits: Edits,
     mode: Mode,
     n_tokens: int,
-    sampling: Sampling,
     cancelled: Asked | None = None,
-) -> tuple[int, ...]:
-    """Up to n_tokens token ids after the prompt, under the intervention; stops at the end of the text."""
-    model = replacement.model
+) -> PairedForward:
+    """The prompt's pass under the intervention with a cache: its outcome is there, `go_on` continues it."""
+    model, transcoder = replacement.model, replacement.transcoder
     room(model, baseline.n_positions, n_tokens)
     cache = model.new_cache()
-    paired = PairedForward(model, replacement.transcoder, baseline, edits, mode, cache=cache, cancelled=cancelled)
-    chooser, generated, tokens = sampling.chooser(), [], baseline.tokens
+    paired = PairedForward(model, transcoder, baseline.stack, (edits,), mode, cache=cache, cancelled=cancelled)
     with torch.no_grad():
-        while len(generated) < n_tokens:
-            logits = paired.run(tokens).logits
-            assert logits is not None
-            generated.append(chooser.choose(logits[1, -1]))
-            if generated[-1] == end_of_text(model):
-                break
-            tokens = tokens.new_tensor(generated[-1:])
-    return tuple(generated)
+        return paired.run(baseline.stack.tokens)
+
+
+def go_on(paired: PairedForward, n_tokens: int, sampling: Sampling) -> tuple[int, ...]:
+    """Up to n_tokens token ids after what was run, under the intervention; stops at the end of the text."""
+    chooser, generated, end = sampling.chooser(), [], end_of_text(paired.model)
+    with torch.no_grad():
+        while True:
+            assert paired.logits is not None
+            generated.append(chooser.choose(paired.logits[1, -1]))
+            if len(generated) >= n_tokens or generated[-1] == end:
+                return tuple(generated)
+            paired.run(torch.tensor([generated[-1:]], device=paired.logits.device))
 
 
 def generate(model: Model, tokens: Tensor, n_tokens: int, sampling: Sampling) -> tuple[int, ...]:

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 from typing_extensions import TypeIs
 
-from circuitlab.interventions.baseline import Baseline
+from circuitlab.interventions.baseline import Baseline, Stack
 from circuitlab.interventions.cancel import Asked
 from circuitlab.interventions.edits import Edits
 from circuitlab.interventions.forward import Outcome, forward
-from circuitlab.interventions.generation import Sampling, generate_perturbed
+from circuitlab.interventions.generation import GREEDY, Sampling, go_on, start_perturbed
 from circuitlab.interventions.modes import Mode, resolve_mode
 from circuitlab.interventions.paths import along_path
 from circuitlab.interventions.request import Request, resolve
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 Prompt = str | Sequence[int] | Tensor
 Batch = Sequence[str] | Sequence[Sequence[int]]
+TOGETHER = 50_000_000
+"""Activations (position, layer, feature) in one pass: 200 MB in float32."""
 
 
 @dataclass(frozen=True)
@@ -56,20 +58,46 @@ class Experiment:
 
     def outcome(self, edits: Edits) -> Outcome:
         """Run, and refuse what overflowed."""
-        model, transcoder = self.replacement.model, self.replacement.transcoder
-        outcome = forward(model, transcoder, self.baseline, edits, self.mode_for(edits), self.cancelled)
-        require_finite(outcome, edits)
-        return outcome
+        return self.outcomes([edits])[0]
 
-    def run(self, edits: Edits, n_tokens: int = 0, sampling: Sampling | None = None) -> InterventionRun:
-        outcome = self.outcome(edits)
-        generated: tuple[int, ...] = ()
-        sampling = sampling or Sampling()
-        if n_tokens:
-            generated = generate_perturbed(
-                self.replacement, self.baseline, edits, self.mode_for(edits), n_tokens, sampling, self.cancelled
-            )
+    def outcomes(self, every: Sequence[Edits]) -> list[Outcome]:
+        """Several interventions on the prompt, side by side."""
+        return outcomes([(self, edits) for edits in every])
+
+    def run(self, edits: Edits, n_tokens: int = 0, sampling: Sampling = GREEDY) -> InterventionRun:
+        """Run, and go on for `n_tokens`; where the model itself runs, its pass over the prompt serves both."""
+        if not n_tokens:
+            return InterventionRun(replace(self, cancelled=None), edits, self.outcome(edits))
+        mode = self.mode_for(edits)
+        started = start_perturbed(self.replacement, self.baseline, edits, mode, n_tokens, self.cancelled)
+        outcome = self.outcome(edits) if mode.frozen else started.outcomes()[0]
+        require_finite(outcome, edits)
+        generated = go_on(started, n_tokens, sampling)
         return InterventionRun(replace(self, cancelled=None), edits, outcome, generated, n_tokens, sampling)
+
+
+def outcomes(runs: Sequence[tuple[Experiment, Edits]]) -> list[Outcome]:
+    """The outcomes of several edits, of one prompt or of several: those of one mode in one pass, if memory allows."""
+    modes = [setting.mode_for(edits) for setting, edits in runs]
+    found: dict[int, Outcome] = {}
+    for mode in dict.fromkeys(modes):
+        rows = [row for row, other in enumerate(modes) if other == mode]
+        longest = max(runs[row][0].baseline.n_positions for row in rows)
+        config = runs[0][0].replacement.transcoder.config
+        at_once = max(1, TOGETHER // (longest * config.n_layers * config.n_features))
+        for first in range(0, len(rows), at_once):
+            chosen = rows[first : first + at_once]
+            settings, edits = zip(*(runs[row] for row in chosen), strict=True)
+            replacement = settings[0].replacement
+            stack = settings[0].baseline.stack if len(chosen) == 1 else Stack(tuple(s.baseline for s in settings))
+            found |= zip(
+                chosen,
+                forward(replacement.model, replacement.transcoder, stack, edits, mode, settings[0].cancelled),
+                strict=True,
+            )
+    for row, (_, edits) in enumerate(runs):
+        require_finite(found[row], edits)
+    return [found[row] for row in range(len(runs))]
 
 
 def experiment(
@@ -83,9 +111,20 @@ def experiment(
     supernodes: Mapping[str, Sequence[str]] | None = None,
 ) -> Experiment:
     """The experiment on a prompt; its unperturbed run is computed once and remembered."""
+    return experiments(replacement, [prompt], mode, end_layer, freeze_attention, freeze_norms, graph, supernodes)[0]
+
+
+def experiments(
+    replacement: ReplacementModel, prompts: Sequence[Prompt], mode: str, end_layer: int | None, freeze_attention: bool,
+    freeze_norms: bool, graph: Graph | None, supernodes: Mapping[str, Sequence[str]] | None,
+) -> list[Experiment]:  # fmt: skip
+    """The same experiment on several prompts; unperturbed runs that are not known come from one pass."""
     mask_bos = True if graph is None else bool(graph.metadata.get("mask_bos", True))
-    baseline = replacement.baselines.of(replacement.model, replacement.transcoder, prompt, mask_bos)
-    return Experiment(replacement, baseline, mode, end_layer, freeze_attention, freeze_norms, graph, supernodes)
+    baselines = replacement.baselines.of_all(replacement.model, replacement.transcoder, prompts, mask_bos)
+    return [
+        Experiment(replacement, baseline, mode, end_layer, freeze_attention, freeze_norms, graph, supernodes)
+        for baseline in baselines
+    ]
 
 
 def intervene(
@@ -106,32 +145,34 @@ def intervene(
     seed: int = 0,
     cancelled: Asked | None = None,
 ) -> InterventionRun | list[InterventionRun]:
-    """Run a prompt with some of its nodes set to other values.
+    """Run a prompt, or several at once, with some of its nodes set to other values: see `ReplacementModel.intervene`.
 
-    `interventions` maps names to amounts: a supernode, label ("Texas"), feature ("L3/55"), node id, error or token id,
-    to a steering factor M, `Value(v)` or `Added(d)`; see request.py for names and `positions`, modes.py for `mode`,
-    `end_layer` and what is frozen; `along` lets it act along one edge or path only, see paths.py. A list of prompts
-    (texts, or lists of ids) gives a list of runs. `n_tokens` continues the text under the intervention: the likeliest
-    tokens, or sampled from `seed` at a `temperature` above 0; what is frozen is frozen, at generated tokens, at what
-    the unperturbed model has on the same text. `cancelled()` is asked before every layer; once it is true the run ends
-    in `Cancelled`.
-
-    Raises ValueError for names, positions, modes and amounts that make no sense or overflow, saying which and why.
+    `cancelled()` is asked before every layer; once it is true the run ends in `Cancelled`.
+    Names and `positions` are resolved in request.py, modes stand in modes.py, `along` in paths.py.
     """
-    if is_batch(prompt):
-        options = {
-            "graph": graph, "positions": positions, "mode": mode, "end_layer": end_layer, "supernodes": supernodes,
-            "along": along, "freeze_attention": freeze_attention, "freeze_norms": freeze_norms, "n_tokens": n_tokens,
-            "temperature": temperature, "seed": seed, "cancelled": cancelled,
-        }  # fmt: skip
-        return [cast(InterventionRun, intervene(replacement, one, interventions, **options)) for one in prompt]
-    assert not is_batch(prompt)
-    setting = experiment(replacement, prompt, mode, end_layer, freeze_attention, freeze_norms, graph, supernodes)
-    setting = replace(setting, cancelled=cancelled)
-    edits = setting.resolve(interventions, positions)
-    if along is not None:
-        setting, edits = along_path(setting, edits, along)
-    return setting.run(edits, n_tokens, Sampling(temperature, seed))
+    sampling = Sampling(temperature, seed)
+    several = is_batch(prompt)
+    prompts = cast("list[Prompt]", list(prompt) if several else [prompt])
+    settings = experiments(replacement, prompts, mode, end_layer, freeze_attention, freeze_norms, graph, supernodes)
+    settings = [replace(setting, cancelled=cancelled) for setting in settings]
+    runs = []
+    for number, setting in enumerate(settings):
+        try:
+            edits = setting.resolve(interventions, positions)
+            runs.append((setting, edits) if along is None else along_path(setting, edits, along))
+        except ValueError as error:
+            if several:
+                raise ValueError(f"prompt {number} of {len(prompts)}: {error}") from error
+            raise
+    if n_tokens:
+        done = [setting.run(edits, n_tokens, sampling) for setting, edits in runs]
+    else:
+        found = outcomes(runs)
+        done = [
+            InterventionRun(replace(setting, cancelled=None), edits, outcome)
+            for (setting, edits), outcome in zip(runs, found, strict=True)
+        ]
+    return done if several else done[0]
 
 
 def is_batch(prompt: Prompt | Batch) -> TypeIs[Batch]:

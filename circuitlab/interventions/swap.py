@@ -9,8 +9,8 @@ https://transformer-circuits.pub/2025/attribution-graphs/biology.html
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from circuitlab.interventions.edits import Edits, FeatureEdit
 from circuitlab.interventions.generation import Sampling
@@ -20,6 +20,7 @@ from circuitlab.interventions.run import Prompt, experiment
 from circuitlab.interventions.values import Positions
 
 if TYPE_CHECKING:
+    from circuitlab.graph import Graph
     from circuitlab.replacement import ReplacementModel
 
 Names = str | Sequence[str]
@@ -35,19 +36,21 @@ def swap(
     strength: float | int = 1.0,
     out_factor: float | int = 0.0,
     positions: Positions | None = None,
+    mode: str = "propagating",
+    end_layer: int | None = None,
+    freeze_attention: bool = True,
+    freeze_norms: bool = True,
+    graph: Graph | None = None,
+    supernodes: Mapping[str, Sequence[str]] | None = None,
     n_tokens: int = 0,
     temperature: float | int = 0.0,
     seed: int = 0,
-    **options: Any,
 ) -> InterventionRun:
     """Run `prompt` with the features named `out` at `out_factor` times their value and those of `into` from elsewhere.
 
-    `out` and `into` are names as in `intervene` (one or several); `into` is looked up in `from_prompt`, its features
-    are set to `strength` times their activations there. Prompts of one length are aligned by position, others by the
-    places where the two concepts stand, counted from the last. `positions` (of `prompt`) restricts both. Options as in
-    `intervene`. Raises ValueError where one of the two is not active in its prompt.
+    Arguments as in `ReplacementModel.swap`. Raises ValueError where one of the two is not active in its prompt.
     """
-    here = experiment(replacement, prompt, **options)
+    here = experiment(replacement, prompt, mode, end_layer, freeze_attention, freeze_norms, graph, supernodes)
     there = experiment(replacement, from_prompt)
     source = Resolver(there.baseline, replacement.labels)
     found = [source.edit(name, 1.0) for name in _listed(into)]

@@ -6,18 +6,20 @@ a plot can mark it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from circuitlab.interventions.edits import Edits
 from circuitlab.interventions.result import InterventionRun
-from circuitlab.interventions.run import Experiment, Prompt, experiment
+from circuitlab.interventions.run import Experiment, Prompt, experiment, outcomes
 from circuitlab.interventions.values import Positions
 
 if TYPE_CHECKING:
+    from circuitlab.graph import Graph
     from circuitlab.replacement import ReplacementModel
 
 FACTORS = (-2.0, -1.0, 0.0, 0.5, 1.0, 1.5, 2.0, 4.0)
@@ -48,39 +50,43 @@ def sweep(
     factor: float | int = 0.0,
     each: bool = False,
     positions: Positions | None = None,
+    mode: str = "propagating",
+    end_layer: int | None = None,
+    freeze_attention: bool = True,
+    freeze_norms: bool = True,
+    graph: Graph | None = None,
+    supernodes: Mapping[str, Sequence[str]] | None = None,
     n_tokens: int = 5,
-    **options: Any,
 ) -> Sweep:
     """Intervene on `names` again and again: over `factors` (the default), or at one `factor` over `end_layers` (mode
-    "constrained"), or, with `each`, on one name after the other.
+    "constrained"), or, with `each`, on one name after the other. Arguments as in `ReplacementModel.sweep`.
 
-    The table follows the tokens that are among the `n_tokens` likeliest, unperturbed or in any run. Options as in
-    `intervene`. Raises ValueError for more than one of `factors`, `end_layers`, `each`.
+    The table follows the tokens that are among the `n_tokens` likeliest, unperturbed or in any run. Raises ValueError
+    for more than one of `factors`, `end_layers`, `each`.
     """
     if sum((factors is not None, end_layers is not None, each)) > 1:
         raise ValueError("a sweep goes over one thing: give factors=, or end_layers=, or each=True")
     listed = [names] if isinstance(names, str) else list(names)
     if end_layers is not None:
-        options = {**options, "mode": "constrained"}
-    setting = experiment(replacement, prompt, **options)
+        mode, end_layer = "constrained", None
+    setting = experiment(replacement, prompt, mode, end_layer, freeze_attention, freeze_norms, graph, supernodes)
+    asked: dict[Any, tuple[Experiment, Edits]]
     if end_layers is not None:
         edits = setting.resolve(dict.fromkeys(listed, factor), positions)
-        runs = {layer: _at_end_layer(setting, layer).run(edits) for layer in end_layers}
+        asked = {layer: (replace(setting, end_layer=layer), edits) for layer in end_layers}
         over = "end_layer"
     elif each:
-        runs = {name: setting.run(setting.resolve({name: factor}, positions)) for name in listed}
+        asked = {name: (setting, setting.resolve({name: factor}, positions)) for name in listed}
         over = "feature"
     else:
         values = FACTORS if factors is None else factors
-        runs = {value: setting.run(setting.resolve(dict.fromkeys(listed, value), positions)) for value in values}
+        asked = {value: (setting, setting.resolve(dict.fromkeys(listed, value), positions)) for value in values}
         over = "factor"
-    if not runs:
+    if not asked:
         raise ValueError("the sweep is empty: give at least one value")
+    found = outcomes(list(asked.values()))
+    runs = {value: InterventionRun(*asked[value], outcome) for value, outcome in zip(asked, found, strict=True)}
     return Sweep(_table(replacement, runs, over, n_tokens), " + ".join(listed) if over != "feature" else "each alone")
-
-
-def _at_end_layer(setting: Experiment, end_layer: int) -> Experiment:
-    return replace(setting, end_layer=end_layer)
 
 
 def _table(replacement: ReplacementModel, runs: dict[Any, InterventionRun], over: str, n_tokens: int) -> pd.DataFrame:
