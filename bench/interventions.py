@@ -1,6 +1,6 @@
 """Numbers of circuitlab.interventions on the bundled model, and on stories260k with a transcoder of one's own.
 
-    python -m bench.interventions states words sums knock-on time                # on atlas
+    python -m bench.interventions states words sums knock-on time batch          # on atlas
     python -m bench.interventions knock-on generation --stories MODEL --transcoder FOLDER
 
 Concepts are found by contrast, not by hand: a node (layer, feature, place counted from the end) belongs to A rather
@@ -259,21 +259,42 @@ def atlas_prompts() -> list[str]:
 # ---- time ----
 
 
-def fastest(action: Callable[[], object], repeats: int = 15) -> float:
-    """The least wall time of an action in ms."""
-    times = []
+def fastest(actions: dict[str, Callable[[], object]], repeats: int = 15) -> dict[str, float]:
+    """The least wall time of each action in ms; they take turns, so that other work on the machine slows all alike."""
+    times: dict[str, list[float]] = {name: [] for name in actions}
     for _ in range(repeats):
-        start = time.perf_counter()
-        action()
-        times.append(1e3 * (time.perf_counter() - start))
-    return min(times)
+        for name, action in actions.items():
+            start = time.perf_counter()
+            action()
+            times[name].append(1e3 * (time.perf_counter() - start))
+    return {name: min(taken) for name, taken in times.items()}
 
 
 def times(model) -> None:
     prompt = FORM.format("Dallas")
-    for name, options in (("frozen", {}), ("live", LIVE), ("constrained", {"mode": "constrained"})):
-        action = lambda options=options: model.intervene(prompt, {"Texas": -1.0}, **options).top_tokens(5)  # noqa: E731
-        print(f"one intervention, 12 tokens, {name}: {fastest(action):.1f} ms", flush=True)
+    settings = {"frozen": {}, "live": LIVE, "constrained": {"mode": "constrained"}}
+    actions = {
+        name: lambda options=options: model.intervene(prompt, {"Texas": -1.0}, **options).top_tokens(5)
+        for name, options in settings.items()
+    }
+    for name, taken in fastest(actions).items():
+        print(f"one intervention, 12 tokens, {name}: {taken:.1f} ms", flush=True)
+
+
+def batch(model) -> None:
+    """24 prompts of 12 tokens at once against one after the other; their unperturbed runs are forgotten each time."""
+    texts = [FORM.format(table.split()[0]) for table in facts.CITIES.values()]
+
+    def run(together: bool, options: dict) -> None:
+        model.baselines.kept.clear()
+        for one in [texts] if together else texts:
+            model.intervene(one, {"capital": 0}, **options)
+
+    for name, options in {"frozen": {}, "live": LIVE, "constrained": {"mode": "constrained"}}.items():
+        actions = {"at once": lambda o=options: run(True, o), "one by one": lambda o=options: run(False, o)}
+        taken = fastest(actions, 5)
+        ratio = taken["one by one"] / taken["at once"]
+        print(f"{len(texts)} prompts, {name}: {taken['at once']:.0f} ms, {ratio:.1f} times faster", flush=True)
 
 
 def generation(model, n_tokens: int = 50) -> None:
@@ -282,12 +303,14 @@ def generation(model, n_tokens: int = 50) -> None:
     tokens = model.model.to_tokens(STORIES[0])
     node = model.trace(STORIES[0], progress=False).nodes.query("kind == 'feature'").sort_values("influence").iloc[-1]
     amount = {f"L{node.layer}/{node.feature}": 2.0}
-    plain = fastest(lambda: generate(model.model, tokens, n_tokens, GREEDY), 5)
-    for name, options in (("frozen", {}), ("live", LIVE), ("steering, live", {**LIVE, "mode": "steering"})):
-        action = lambda options=options: model.intervene(  # noqa: E731
+    actions = {"without": lambda: generate(model.model, tokens, n_tokens, GREEDY)}
+    for name, options in {"frozen": {}, "live": LIVE, "steering, live": {**LIVE, "mode": "steering"}}.items():
+        actions[name] = lambda options=options: model.intervene(
             STORIES[0], amount, positions=cl.Onward(1), n_tokens=n_tokens, **options
         )
-        edited = fastest(action, 5)
+    taken = fastest(actions, 7)
+    plain = taken.pop("without")
+    for name, edited in taken.items():
         print(
             f"{n_tokens} tokens, {name}: {edited:.0f} ms, without {plain:.0f} ms: {edited / plain:.2f} times",
             flush=True,
@@ -296,7 +319,9 @@ def generation(model, n_tokens: int = 50) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", nargs="+", choices=["states", "words", "sums", "knock-on", "time", "generation"])
+    parser.add_argument(
+        "what", nargs="+", choices=["states", "words", "sums", "knock-on", "time", "batch", "generation"]
+    )
     parser.add_argument("--stories", type=Path, help="a model instead of atlas")
     parser.add_argument("--transcoder", type=Path, help="and its transcoder")
     parser.add_argument("--strength", type=float, default=2.0, help="of swapped states")
@@ -310,6 +335,7 @@ def main() -> None:
         "sums": lambda: [sums(model, factor) for factor in (0.0, -1.0)],
         "knock-on": lambda: knock_on(model, texts),
         "time": lambda: times(model),
+        "batch": lambda: batch(model),
         "generation": lambda: generation(model),
     }
     for name in arguments.what:
