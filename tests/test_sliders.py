@@ -12,7 +12,7 @@ from graphs import closing_graph
 
 import circuitlab as cl
 from circuitlab.widgets.sliders.newest import Newest
-from circuitlab.widgets.sliders.request import Onward, Setting, Value, request
+from circuitlab.widgets.sliders.request import MODES, Onward, Setting, Value, request
 from circuitlab.widgets.sliders.rows import Catalogue
 
 
@@ -80,7 +80,7 @@ def sliders(model, graph, session):
 def test_of_many_requests_the_first_and_the_newest_run():
     gate, seen = threading.Event(), []
 
-    def work(request):
+    def work(request, cancelled):
         gate.wait(20)
         return request
 
@@ -101,10 +101,32 @@ def test_of_many_requests_the_first_and_the_newest_run():
     newest.close()
 
 
+def test_a_run_in_flight_is_told_that_a_newer_one_is_asked_for():
+    told, seen, started = [], [], threading.Event()
+
+    def work(request, cancelled):
+        started.set()
+        deadline = time.monotonic() + 20
+        while request == "slow" and not cancelled():
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+        told.append((request, cancelled()))
+        return request
+
+    newest = Newest(work, lambda revision, outcome: seen.append((revision, outcome)))
+    newest.submit(1, "slow")
+    assert started.wait(20)
+    newest.submit(2, "quick")
+    assert newest.wait(20)
+    assert told == [("slow", True), ("quick", False)]
+    assert seen == [(2, "quick")]
+    newest.close()
+
+
 def test_errors_are_delivered_and_the_thread_goes_on():
     seen = []
 
-    def work(request):
+    def work(request, cancelled):
         return 1 / request
 
     newest = Newest(work, lambda revision, outcome: seen.append(outcome))
@@ -118,7 +140,7 @@ def test_errors_are_delivered_and_the_thread_goes_on():
 
 def test_what_settles_waits_for_the_last_request_and_can_be_cancelled():
     seen = []
-    newest = Newest(lambda request: request, lambda revision, outcome: seen.append(outcome), settle=0.1)
+    newest = Newest(lambda request, _: request, lambda revision, outcome: seen.append(outcome), settle=0.1)
     for revision in range(1, 6):
         newest.submit(revision, revision)
         time.sleep(0.01)
@@ -155,7 +177,7 @@ def test_a_request_says_what_where_and_how(graph, ids, session):
     rows = [catalogue.row(name) for name in ("Texas", ids[15], "capital")]
     names = [f"L{layer}/{feature}" for layer, feature in rows[0].features]
     (layer, feature), first = rows[1].features[0], rows[1].places[0]
-    setting = Setting({"Texas": -1.0, "capital": 1.0}, {ids[15]: 3.0}, {"Texas": "all", ids[15]: "generated"}, False)
+    setting = Setting({"Texas": -1.0, "capital": 1.0}, {ids[15]: 3.0}, {"Texas": "all", ids[15]: "generated"})
     asked = request(setting, rows)
     assert asked.interventions == {**dict.fromkeys(names, -1.0), f"L{layer}/{feature}": Value(3.0)}
     assert asked.positions == {f"L{layer}/{feature}": Onward(first)}
@@ -166,6 +188,26 @@ def test_a_request_says_what_where_and_how(graph, ids, session):
         f"L{layer}/{feature}": slice(None)
     }
     assert request(Setting({ids[15]: 3.0}, {}, {ids[15]: 2}), rows).positions == {f"L{layer}/{feature}": 2}
+
+
+def test_modes_are_those_of_the_interventions(sliders, model):
+    from circuitlab.interventions.modes import NAMES
+
+    assert set(MODES) == set(NAMES)
+    sliders.factors = {"Texas": 0.0}
+    assert "mode=" not in sliders.code
+    for mode in MODES:
+        sliders.mode = mode
+        sliders.end_layer = 2
+        assert sliders.wait()
+        asked = model.asked[-1][3]
+        assert asked["mode"] == mode
+        assert asked.get("end_layer") == (2 if mode == "constrained" else None)
+        assert (f'mode="{mode}"' in sliders.code) == (mode != "propagating")
+        assert ("end_layer=2" in sliders.code) == (mode == "constrained")
+    context = json.loads(sliders._context)
+    assert [mode["name"] for mode in context["modes"]] == list(MODES)
+    assert context["layers"] == 4
 
 
 def test_rows_that_set_the_same_feature_are_named(graph, ids, session):
@@ -197,6 +239,7 @@ def test_a_move_runs_the_model_and_reaches_session_and_result(sliders, model, se
     assert sliders.wait()
     assert model.asked == [(sliders.prompt, {"Texas": -2.0}, 0, model.asked[0][3])]
     assert model.asked[0][3]["supernodes"] == {"Texas": ids[:2]}
+    assert callable(model.asked[0][3]["cancelled"])
     assert sliders.result["revision"] == answer["revision"]
     assert json.loads(sliders._state)["origin"] == "here"
     assert session.interventions == {"Texas": -2.0}
@@ -265,9 +308,78 @@ def test_session_and_sliders_follow_each_other(sliders, session, ids):
     assert (sliders.rows, sliders.factors, session.interventions) == ([], {}, {})
 
 
+# ---- undo ----
+
+
+def drag(sliders, gesture, *factors, **more):
+    for factor in factors:
+        sliders._on_move({"factors": {"Texas": factor}, "gesture": gesture, "origin": "view", **more})
+
+
+def test_a_drag_is_one_step_for_undo(sliders, session):
+    assert not session.can_undo
+    drag(sliders, 1, 0.5, 0.0, -0.5)
+    drag(sliders, 2, -1.0, 2.0)
+    session.undo()
+    assert (sliders.factors, session.interventions) == ({"Texas": -0.5}, {"Texas": -0.5})
+    session.undo()
+    assert (sliders.factors, session.can_undo) == ({}, False)
+    session.redo()
+    session.redo()
+    assert (sliders.factors, session.can_redo) == ({"Texas": 2.0}, False)
+    assert sliders.wait()
+    assert sliders.result["revision"] == sliders._revision
+
+
+def test_a_drag_that_comes_back_can_still_be_undone(sliders, session):
+    drag(sliders, 1, 0.5, 1.0, 3.0)
+    session.undo()
+    assert (sliders.factors, session.can_undo) == ({}, False)
+
+
+def test_values_places_and_modes_are_undone_with_the_graphs_own_changes(sliders, session, ids):
+    sliders.values = {"Texas": 3.0}
+    sliders.where = {"Texas": "all"}
+    session.pinned = ids[:1]
+    sliders.mode = "direct"
+    session.undo()
+    assert (sliders.mode, list(session.pinned), sliders.where) == ("propagating", ids[:1], {"Texas": "all"})
+    session.undo()
+    session.undo()
+    assert (list(session.pinned), sliders.where, sliders.values) == ([], {}, {"Texas": 3.0})
+    assert sliders._on_travel({"way": "undo"})["done"]
+    assert sliders.values == {}
+    assert not sliders._on_travel({"way": "undo"})["done"]
+    assert sliders._on_travel({"way": "redo"})["done"]
+    assert sliders.values == {"Texas": 3.0}
+
+
+def test_a_supernode_comes_back_with_its_amount(sliders, session, ids):
+    drag(sliders, 1, -1.0)
+    session.supernodes = {"capital": ids[5:8]}
+    assert (sliders.factors, sliders.rows, session.interventions) == ({}, ["capital"], {})
+    session.undo()
+    assert (sliders.factors, session.interventions) == ({"Texas": -1.0}, {"Texas": -1.0})
+    assert "Texas" in sliders.rows
+    session.undo()
+    assert (sliders.factors, list(session.supernodes)) == ({}, ["Texas", "capital"])
+
+
+def test_sliders_of_one_session_agree(sliders, model, graph, session):
+    other = cl.InterventionSliders(model, graph, session=session, n_tokens=0)
+    sliders.factors = {"Texas": 2.0}
+    sliders.mode = "steering"
+    assert (other.factors, other.mode) == ({"Texas": 2.0}, "steering")
+    other.where = {"Texas": "generated"}
+    assert sliders.where == {"Texas": "generated"}
+    other.close()
+
+
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
+        ("mode", "directt", "mode='directt': did you mean 'direct'"),
+        ("end_layer", 4, "end_layer=4: expected a layer from 0 to 3"),
         ("rows", ["Texsa"], "'Texsa'; nearest: 'Texas'"),
         ("factors", {"nope": 1.0}, "nothing is called 'nope'"),
         ("factors", {"Texas": float("nan")}, r"factors\['Texas'\] is nan"),
@@ -297,6 +409,10 @@ def test_unknown_arguments_and_models_that_are_none_are_refused(graph, model, se
         cl.InterventionSliders(model, model)
     with pytest.raises(ValueError, match=r"interventions\['Texas'\] is 'x'"):
         session.interventions = {"Texas": "x"}
+    with pytest.raises(ValueError, match=r"setting has no 'wher'; did you mean 'where'"):
+        session.setting = {"wher": {}}
+    with pytest.raises(ValueError, match=r"where\['Texas'\] is 99"):
+        session.setting = {"where": {"Texas": 99}}
 
 
 def test_any_text_may_be_a_name(graph, ids, model):
@@ -363,7 +479,7 @@ def test_a_run_ends_before_the_interpreter_does():
     script = (
         "import time\n"
         "from circuitlab.widgets.sliders.newest import Newest\n"
-        "newest = Newest(lambda _: time.sleep(0.5) or print('ended', flush=True), lambda *_: None)\n"
+        "newest = Newest(lambda *_: time.sleep(0.5) or print('ended', flush=True), lambda *_: None)\n"
         "newest.submit(1, None)\n"
         "time.sleep(0.1)\n"
     )

@@ -11,7 +11,8 @@ ValueError that names it. `undo` and `redo` go through everything that is arrang
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from time import monotonic
 from typing import Any
 
@@ -20,7 +21,7 @@ import traitlets
 from circuitlab.graph import Graph
 from circuitlab.view import View
 from circuitlab.widgets.base import refuse_unknown
-from circuitlab.widgets.sliders.request import checked_amounts
+from circuitlab.widgets.sliders.request import checked_amounts, checked_setting
 from circuitlab.widgets.sliders.rows import Catalogue
 
 ARRANGED = (
@@ -36,6 +37,8 @@ ARRANGED = (
 """The traits that make a View, but for the click, in the order in which they are applied."""
 
 STATE = (*ARRANGED, "clicked")
+SLID = ("interventions", "setting")
+"""What sliders move: no part of a View, but undone and redone with it."""
 SAME_STEP = 0.8
 """Seconds within which further changes of the same one trait belong to one step: a slider being dragged."""
 
@@ -82,17 +85,21 @@ class Session(ViewTraits):
     """The shared state of one graph's widgets. Keyword arguments are its traits."""
 
     interventions = traitlets.Dict(help="node id, supernode, label or feature → factor times its own value")
+    setting = traitlets.Dict(help="what sliders hold besides: values, where, mode, end_layer, freeze_attention")
     changed = traitlets.Dict(help="node id or supernode → share of its activation that an intervention leaves")
 
     def __init__(self, graph: Graph, **traits: Any) -> None:
-        refuse_unknown("Session", traits, (*STATE, "interventions"))
+        refuse_unknown("Session", traits, (*STATE, *SLID))
         self._checked_graph = graph
         self._past: list[dict[str, Any]] = []
         self._future: list[dict[str, Any]] = []
         self._last_change: tuple[frozenset[str], float] = (frozenset(), -math.inf)
+        self._gesture: str | None = None
+        self._last_gesture: str | None = None
+        self._amends = False
         super().__init__(**{**opening_state(graph), **traits})
         self._present = self._arranged()
-        self.observe(self._record, list(ARRANGED))
+        self.observe(self._record, [*ARRANGED, *SLID])
 
     @traitlets.validate("interventions")
     def _can_be_set(self, proposal: Any) -> Any:
@@ -102,6 +109,15 @@ class Session(ViewTraits):
             for name in factors:
                 catalogue.row(name)
         return factors
+
+    @traitlets.validate("setting")
+    def _can_be_held(self, proposal: Any) -> Any:
+        assert self._checked_graph is not None
+        setting = checked_setting(proposal["value"], len(self._checked_graph.tokens))
+        catalogue = Catalogue(self._checked_graph, self.supernodes, self.labels)
+        for name in (*setting.get("values", {}), *setting.get("where", {})):
+            catalogue.row(name)
+        return setting
 
     @property
     def graph(self) -> Graph:
@@ -119,12 +135,30 @@ class Session(ViewTraits):
 
     def update(self, **state: Any) -> None:
         """Set several traits as one step that `undo` takes back together."""
-        refuse_unknown("update", state, (*STATE, "interventions"))
+        refuse_unknown("update", state, (*STATE, *SLID))
         changed = {name: value for name, value in state.items() if getattr(self, name) != _plain(name, value)}
         self._require_fit({name: value for name, value in changed.items() if name in STATE})
         with self.hold_trait_notifications():
             for name, value in changed.items():
                 setattr(self, name, value)
+
+    @contextmanager
+    def gesture(self, name: str) -> Iterator[None]:
+        """What changes inside is one step for `undo`, with what changed before it under the same name: a drag."""
+        before, self._gesture = self._gesture, name
+        try:
+            yield
+        finally:
+            self._gesture = before
+
+    @contextmanager
+    def amending(self) -> Iterator[None]:
+        """What changes inside follows from the last change, and is undone with it."""
+        before, self._amends = self._amends, True
+        try:
+            yield
+        finally:
+            self._amends = before
 
     def undo(self) -> None:
         """Take back the last change, whether it came from Python or from the browser."""
@@ -139,32 +173,45 @@ class Session(ViewTraits):
     def _go_to(self, state: dict[str, Any], other: list[dict[str, Any]]) -> None:
         other.append(self._present)
         self._present = state
-        self._last_change = (frozenset(), -math.inf)
+        self._begin_anew()
         self.update(**state)
 
+    def _begin_anew(self) -> None:
+        """The next change belongs to no step before it."""
+        self._last_change, self._last_gesture = (frozenset(), -math.inf), None
+
     def _arranged(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in ARRANGED}
+        return {name: getattr(self, name) for name in (*ARRANGED, *SLID)}
 
     def _record(self, _change: Any) -> None:
         """One step per change. A step back to the previous state, as the browser's own undo makes it, is an undo."""
         new = self._arranged()
         if new == self._present:
             return
-        names = frozenset(name for name in ARRANGED if new[name] != self._present[name])
-        now = monotonic()
-        same_step = len(names) == 1 and names == self._last_change[0] and now - self._last_change[1] < SAME_STEP
-        if self._past and new == self._past[-1]:
+        if self._amends:
+            self._present = new
+        elif self._past and new == self._past[-1]:
             self._future.append(self._present)
             self._past.pop()
+            self._begin_anew()
         elif self._future and new == self._future[-1]:
             self._past.append(self._present)
             self._future.pop()
+            self._begin_anew()
         else:
-            if not same_step or not next(iter(names)).endswith("threshold"):
+            if not self._is_same_step(frozenset(name for name in new if new[name] != self._present[name])):
                 self._past.append(self._present)
             self._future.clear()
-        self._last_change = (names, now)
         self._present = new
+
+    def _is_same_step(self, names: frozenset[str]) -> bool:
+        """Whether a change of these traits goes on with the last one: its gesture, or a threshold being dragged."""
+        (last_names, last_time), last_gesture, now = self._last_change, self._last_gesture, monotonic()
+        self._last_change, self._last_gesture = (names, now), self._gesture
+        if self._gesture is not None:
+            return self._gesture == last_gesture
+        dragged = len(names) == 1 and next(iter(names)).endswith("threshold")
+        return dragged and names == last_names and now - last_time < SAME_STEP
 
 
 def opening_state(graph: Graph) -> dict[str, Any]:

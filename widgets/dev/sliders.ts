@@ -27,6 +27,8 @@ const state: SliderState = {
   factors: {},
   values: {},
   where: {},
+  mode: "propagating",
+  end_layer: null,
   freeze_attention: true,
   n_tokens: 4,
   revision: 1,
@@ -72,6 +74,11 @@ const component = mount(
     context: {
       offered: KNOWN.map(({ name }) => ({ name, hint: "made up" })),
       prompt: PROMPT,
+      modes: [
+        { name: "propagating", says: "What is set changes the features after it, and these the next." },
+        { name: "constrained", says: "Up to a layer all else holds its value." },
+      ],
+      layers: 5,
       text: PROMPT.join(" "),
     },
     result: run(state, 1),
@@ -85,6 +92,7 @@ const component = mount(
       setTimeout(() => mine === revision && component.setResult(run(setting, mine)), patience);
       return mine;
     },
+    onTravel: async () => false,
     onRows: async (rows) => {
       const unknown = rows.find((name) => !KNOWN.some((known) => known.name === name));
       if (unknown) throw new Error(`nothing is called '${unknown}'; nearest: 'Texas'`);

@@ -25,7 +25,15 @@ const ROW: RowInfo = {
   vector: false,
   places: [3],
 };
-const REST: Setting = { factors: {}, values: {}, where: {}, freeze_attention: true, n_tokens: 0 };
+const REST: Setting = {
+  factors: {},
+  values: {},
+  where: {},
+  mode: "propagating",
+  end_layer: null,
+  freeze_attention: true,
+  n_tokens: 0,
+};
 
 describe("amounts", () => {
   it("are a factor or a value, never both", () => {

@@ -2,8 +2,9 @@
 
 A browser's messages are handled one by one, and a run of the model may take longer than the next message needs to
 arrive. `submit` therefore only puts the request into a slot, where a newer one replaces it, and returns; a thread
-takes what lies in the slot. A run in flight is not interrupted: when it ends and a newer request has been made, its
-outcome is dropped. Each request has a revision, a number that grows, and its outcome goes out under it.
+takes what lies in the slot. A run in flight is told by its `cancelled()` that a newer request has been made, so that it
+can end early; if it does not, its outcome is dropped. Each request has a revision, a number that grows, and its outcome
+goes out under it.
 """
 
 from __future__ import annotations
@@ -29,16 +30,17 @@ def _end_all() -> None:
 
 
 class Newest:
-    """Runs `work(request)` in a thread and gives `(revision, outcome)` to `deliver`, unless a newer one was submitted.
+    """Runs `work(request, cancelled)` in a thread and gives `(revision, outcome)` to `deliver`, unless a newer came.
 
-    `work` gives any value; what it raises is delivered as the exception. `settle`: seconds without a newer request
+    `work` gives any value; what it raises is delivered as the exception; once `cancelled()` is true nobody waits for
+    it any more. `settle`: seconds without a newer request
     before a run starts, for what is too slow to follow a drag. `deliver` is called in the thread, and never for a
     revision below one that it has had.
     """
 
     def __init__(
         self,
-        work: Callable[[Any], Any],
+        work: Callable[[Any, Callable[[], bool]], Any],
         deliver: Callable[[int, Any], None],
         name: str = "circuitlab-newest",
         settle: float | int = 0.0,
@@ -100,14 +102,17 @@ class Newest:
 
     def _one(self, revision: int, request: Any) -> None:
         try:
-            outcome = self._work(request)
+            outcome = self._work(request, lambda: self._is_stale(revision))
         except Exception as error:  # shown where the request was made
             outcome = error
         with self._changed:
-            stale = self._closed or revision < self._newest
+            stale = self._is_stale(revision)
             self.dropped += stale
         if not stale:
             self._deliver(revision, outcome)
+
+    def _is_stale(self, revision: int) -> bool:
+        return self._closed or revision < self._newest
 
     def _take(self) -> tuple[int, Any, contextvars.Context] | None:
         """The newest request, once nothing newer came for `settle` seconds; None when closed."""

@@ -7,6 +7,7 @@ name, since a node stands at one position.
 
 from __future__ import annotations
 
+import difflib
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -16,16 +17,28 @@ from typing import Any
 from circuitlab.widgets.sliders.rows import Row
 
 PLACES = ("own", "all", "generated")
+MODES = {
+    "propagating": "What is set changes the features after it, and these the next; what the transcoder missed holds.",
+    "direct": "Every other feature holds its value: what moves, moves along the graph's own edges from what is set.",
+    "constrained": "Up to a layer all else holds its value; after it, the model's own MLPs answer.",
+    "steering": "The model as it is, with the change of the features added to what its MLPs write.",
+}
+"""What `model.intervene` names `mode`, each in a line."""
 SMALLEST, LARGEST = -5.0, 5.0
 
 
 @dataclass(frozen=True)
 class Setting:
-    """The sliders' state: `factors` and `values` by row name (a row in neither is as it was), `where` by row name."""
+    """The sliders' state: `factors` and `values` by row name (a row in neither is as it was), `where` by row name.
+
+    `end_layer` belongs to the mode "constrained": None for the last layer that is set.
+    """
 
     factors: Mapping[str, float] = field(default_factory=dict)
     values: Mapping[str, float] = field(default_factory=dict)
     where: Mapping[str, str | int] = field(default_factory=dict)
+    mode: str = "propagating"
+    end_layer: int | None = None
     freeze_attention: bool = True
     n_tokens: int = 0
 
@@ -51,6 +64,8 @@ class Request:
     interventions: Mapping[str, float | Value]
     supernodes: Mapping[str, Sequence[str]] = field(default_factory=dict)
     positions: Mapping[str, int | slice | Onward] = field(default_factory=dict)
+    mode: str = "propagating"
+    end_layer: int | None = None
     freeze_attention: bool = True
     n_tokens: int = 0
 
@@ -62,7 +77,9 @@ class Request:
                 return value(item.value)
             return onward(item.start) if isinstance(item, Onward) else item
 
-        options: dict[str, Any] = {"freeze_attention": self.freeze_attention}
+        options: dict[str, Any] = {"mode": self.mode, "freeze_attention": self.freeze_attention}
+        if self.end_layer is not None:
+            options["end_layer"] = self.end_layer
         if self.supernodes:
             options["supernodes"] = {name: list(ids) for name, ids in self.supernodes.items()}
         if self.positions:
@@ -78,6 +95,10 @@ class Request:
             lines.append(f"    supernodes={_mapping(self.supernodes)},")
         if self.positions:
             lines.append(f"    positions={_mapping(self.positions)},")
+        if self.mode != "propagating":
+            lines.append(f'    mode="{self.mode}",')
+        if self.end_layer is not None:
+            lines.append(f"    end_layer={self.end_layer},")
         if not self.freeze_attention:
             lines.append("    freeze_attention=False,")
         if self.n_tokens:
@@ -110,7 +131,10 @@ def request(setting: Setting, rows: Sequence[Row]) -> Request:
                 positions[key] = place
         if where == "own" and row.kind in ("supernode", "label"):
             supernodes[row.name] = row.members
-    return Request(interventions, supernodes, positions, setting.freeze_attention, setting.n_tokens)
+    end_layer = setting.end_layer if setting.mode == "constrained" else None
+    return Request(
+        interventions, supernodes, positions, setting.mode, end_layer, setting.freeze_attention, setting.n_tokens
+    )
 
 
 def amount_of(setting: Setting, row: Row) -> float | Value | None:
@@ -180,3 +204,37 @@ def checked_where(where: Any, n_positions: int) -> dict[str, str | int]:
                 f"from 0 to {n_positions - 1}"
             )
     return dict(where)
+
+
+def checked_mode(mode: Any) -> str:
+    """A mode's name; ValueError with the nearest for one that does not exist."""
+    if mode in MODES:
+        return str(mode)
+    near = difflib.get_close_matches(str(mode), MODES, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"modes are {', '.join(MODES)}"
+    raise ValueError(f"mode={mode!r:.60}: {hint}")
+
+
+def checked_end_layer(end_layer: Any, n_layers: int) -> int | None:
+    """A layer, or None for the last that is set."""
+    if end_layer is None:
+        return None
+    if isinstance(end_layer, bool) or not isinstance(end_layer, int) or not 0 <= end_layer < n_layers:
+        raise ValueError(f"end_layer={end_layer!r:.60}: expected a layer from 0 to {n_layers - 1}, or None")
+    return end_layer
+
+
+def checked_setting(setting: Any, n_positions: int) -> dict[str, Any]:
+    """What sliders hold besides factors, as a `Session` keeps it; ValueError for other names and for nonsense."""
+    known = ("values", "where", "mode", "end_layer", "freeze_attention")
+    if not isinstance(setting, Mapping):
+        raise ValueError(f"setting={setting!r:.60}: expected a mapping of {', '.join(known)}")
+    for name in setting:
+        if name not in known:
+            near = difflib.get_close_matches(str(name), known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+            raise ValueError(f"setting has no {name!r:.60}; {hint}")
+    checked_amounts("values", setting.get("values", {}))
+    checked_where(setting.get("where", {}), n_positions)
+    checked_mode(setting.get("mode", "propagating"))
+    return dict(setting)

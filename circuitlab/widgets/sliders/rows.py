@@ -112,12 +112,11 @@ class Catalogue:
         rows = [self.row(name) for name in dict.fromkeys(names)]
         return [{"name": row.name, "hint": f"{row.kind}, {shown(row.detail)}"} for row in rows]
 
-    @cached_property
-    def context(self) -> str:
+    def context(self, **more: object) -> str:
         """What is offered, the prompt and its tokens, as JSON for the browser."""
         tokens = [shown(token) for token in self.graph.tokens]
         text = clip_text(show_token(self.graph.prompt[:4000]), 1000)
-        return json.dumps({"offered": self.offered, "prompt": tokens, "text": text}, ensure_ascii=False)
+        return json.dumps({"offered": self.offered, "prompt": tokens, "text": text, **more}, ensure_ascii=False)
 
     def watched(self, chosen: Iterable[str]) -> dict[str, tuple[str, ...]]:
         """Groups (name → node ids) of which is shown what is left: the rows, the supernodes; without these, labels."""

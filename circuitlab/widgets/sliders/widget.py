@@ -1,10 +1,13 @@
 """The sliders in a notebook cell: their state, and the runs that follow it.
 
-State is here, in Python: `rows`, `factors`, `values`, `where`, `freeze_attention`, `n_tokens`. The browser asks for
-changes ("move", "rows"), which are checked as any assignment is; `_state` tells every view but the one that asked.
-Each change gets a revision and goes to two `Newest` runners: the numbers, at once, and the continuation, when the
-slider rests. Outcomes come back in `_result` under their revision; the browser drops one that is older than what it
-has asked for since. Factors are the session's `interventions`, what is left of nodes its `changed`.
+State is here, in Python: `rows`, `factors`, `values`, `where`, `mode`, `end_layer`, `freeze_attention`, `n_tokens`. The
+browser asks for changes ("move", "rows"), which are checked as any assignment is; `_state` tells every view but the one
+that asked. Each change gets a revision and goes to two `Newest` runners: the numbers, at once, and the continuation,
+when the slider rests. A newer change ends the run under way between two layers. Outcomes come back in `_result` under
+their revision; the browser drops one that is older than what it has asked for since.
+
+Factors are the session's `interventions`, what else is set its `setting`, what is left of nodes its `changed`; so all
+sliders of a session agree, and `session.undo` takes a drag back.
 """
 
 from __future__ import annotations
@@ -12,7 +15,8 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,13 +24,28 @@ import traitlets
 
 from circuitlab.graph import Graph
 from circuitlab.widgets.base import Widget, bundle, refuse_unknown
-from circuitlab.widgets.session import Session
+from circuitlab.widgets.session import SLID, Session
 from circuitlab.widgets.sliders import report
 from circuitlab.widgets.sliders.newest import Newest
-from circuitlab.widgets.sliders.request import Request, Setting, amount_of, checked_amounts, checked_where, request
+from circuitlab.widgets.sliders.request import (
+    MODES,
+    Request,
+    Setting,
+    amount_of,
+    checked_amounts,
+    checked_end_layer,
+    checked_mode,
+    checked_where,
+    request,
+)
 from circuitlab.widgets.sliders.rows import Catalogue, Row
 
-STATE = ("rows", "factors", "values", "where", "freeze_attention", "n_tokens")
+STATE = ("rows", "factors", "values", "where", "mode", "end_layer", "freeze_attention", "n_tokens")
+BY_ROW = ("factors", "values", "where")
+SHARED = ("values", "where", "mode", "end_layer", "freeze_attention")
+"""What the session's `setting` holds."""
+AT_REST = {"values": {}, "where": {}, "mode": "propagating", "end_layer": None, "freeze_attention": True}
+FOLLOWED = ["interventions", "setting", "supernodes", "labels", "clicked"]
 SETTLED = 0.15
 """Seconds that a slider rests before the continuation is computed."""
 
@@ -45,16 +64,19 @@ class InterventionSliders(Widget):
     `model` is what `cl.load` gives, or any object whose `intervene(prompt, interventions, **options)` gives a run.
     State as keyword arguments: `rows=["Texas", "L3/55"]` names the sliders (supernodes by default, else pinned nodes,
     else the most influential features); `factors` and `values` map row names to a multiple of their own activation (0
-    ablates) or to an activation; `where` maps them to "own", "all", "generated" or a position.
+    ablates) or to an activation; `where` maps them to "own", "all", "generated" or a position; `mode`, `end_layer` and
+    `freeze_attention` are those of `model.intervene`.
     """
 
     _esm = bundle("sliders.js")
 
-    height = traitlets.Int(520, min=240, max=4000, help="height in pixels").tag(sync=True)
+    height = traitlets.Int(560, min=240, max=4000, help="height in pixels").tag(sync=True)
     rows = traitlets.List(traitlets.Unicode(), help="names of the rows, top to bottom")
     factors = traitlets.Dict(help="row name → multiple of its own activation")
     values = traitlets.Dict(help="row name → activation; takes the place of a factor")
     where = traitlets.Dict(help='row name → "own", "all", "generated" or a position')
+    mode = traitlets.Unicode("propagating", help="how far effects are followed, as in model.intervene")
+    end_layer = traitlets.Int(None, allow_none=True, help="of the mode constrained; None: the last layer that is set")
     freeze_attention = traitlets.Bool(True, help="hold the attention patterns of the unperturbed run")
     n_tokens = traitlets.Int(6, min=0, max=64, help="length of the continuation; 0 for none")
     _state = traitlets.Unicode("{}").tag(sync=True)
@@ -70,12 +92,13 @@ class InterventionSliders(Widget):
         refuse_unknown("InterventionSliders", traits, (*STATE, "height", "session"))
         self.model, self.graph = model, graph
         self.session = session or Session(graph)
-        self.prompt = prompt_of(model, graph)
+        self.prompt, self._n_layers = prompt_of(model, graph), layers_of(model, graph)
         self._lock = threading.RLock()
         self._revision = 0
         self._busy = True
         self._origin: str | None = None
         self._found: dict[str, Row] = {}
+        self._offers: str | None = None
         self._plain_continuation: dict[int, str] = {}
         self._numbers = Newest(self._run_numbers, self._show_numbers, "circuitlab-sliders")
         self._texts = Newest(self._run_text, self._show_text, "circuitlab-continuation", SETTLED)
@@ -83,11 +106,11 @@ class InterventionSliders(Widget):
         super().__init__(**({"height": traits["height"]} if "height" in traits else {}))
         given = {name: traits[name] for name in STATE if name in traits}
         given.setdefault("rows", self._catalogue.opening(self.session.pinned))
-        given.setdefault("factors", dict(self.session.interventions))
         self._busy = False
-        self._set(given)
+        with self.session.amending():
+            self._set({"factors": dict(self.session.interventions), **self.session.setting, **given})
         self.observe(self._changed, list(STATE))
-        self.session.observe(self._from_session, ["interventions", "supernodes", "labels", "clicked"])
+        self.session.observe(self._from_session, FOLLOWED)
 
     # ---- what a user calls ----
 
@@ -116,11 +139,11 @@ class InterventionSliders(Widget):
 
     def reset(self) -> None:
         """All rows as they were."""
-        self._set({"factors": {}, "values": {}, "where": {}})
+        self._set({name: {} for name in BY_ROW})
 
     def close(self) -> None:
         if "session" in self.__dict__ and self.comm is not None:
-            self.session.unobserve(self._from_session, ["interventions", "supernodes", "labels", "clicked"])
+            self.session.unobserve(self._from_session, FOLLOWED)
             self._numbers.close()
             self._texts.close()
             self.session.changed = {}
@@ -128,7 +151,7 @@ class InterventionSliders(Widget):
 
     # ---- state ----
 
-    @traitlets.validate("rows", "factors", "values", "where")
+    @traitlets.validate("rows", "factors", "values", "where", "mode", "end_layer")
     def _fits_the_graph(self, proposal: Any) -> Any:
         return self._checked(proposal["trait"].name, proposal["value"])
 
@@ -137,6 +160,10 @@ class InterventionSliders(Widget):
             value = checked_amounts(name, value)
         elif name == "where":
             value = checked_where(value, len(self.graph.tokens))
+        elif name == "mode":
+            return checked_mode(value)
+        elif name == "end_layer":
+            return checked_end_layer(value, self._n_layers)
         elif name == "rows":
             value = list(dict.fromkeys(value)) if not isinstance(value, str) else [value]
         for row in value if isinstance(value, list | dict) else ():
@@ -145,8 +172,8 @@ class InterventionSliders(Widget):
                 raise ValueError(f"values[{row!r:.60}]: it holds an error or a token, which only a factor can scale")
         return value
 
-    def _set(self, state: Mapping[str, Any], origin: str | None = None) -> None:
-        """Check everything, then change it as one step."""
+    def _set(self, state: Mapping[str, Any], origin: str | None = None, gesture: str | None = None) -> None:
+        """Check everything, then change it as one step, or as more of a gesture that is going on."""
         checked = {name: self._checked(name, value) for name, value in state.items()}
         self._busy = True
         try:
@@ -154,19 +181,27 @@ class InterventionSliders(Widget):
                 setattr(self, name, value)
         finally:
             self._busy = False
-        self._changed({"name": ",".join(checked)}, origin)
+        self._changed({"name": ",".join(checked)}, origin, gesture)
 
-    def _changed(self, change: Any, origin: str | None = None) -> None:
+    def _changed(self, change: Any, origin: str | None = None, gesture: str | None = None) -> None:
         """Bring rows and amounts into line with what was set last, tell session and browser, run."""
         if self._busy:
             return
         self._busy = True
         try:
             self._align(change["name"].split(","))
-            self.session.interventions = {name: factor for name, factor in self.factors.items() if factor != 1.0}
+            with self.session.gesture(gesture) if gesture else nullcontext():
+                self.session.update(**self._to_session())
         finally:
             self._busy = False
         self._submit(origin)
+
+    def _to_session(self) -> dict[str, Any]:
+        held = {name: getattr(self, name) for name in SHARED}
+        return {
+            "interventions": {name: factor for name, factor in self.factors.items() if factor != 1.0},
+            "setting": {name: value for name, value in held.items() if value != AT_REST[name]},
+        }
 
     def _align(self, names: Sequence[str]) -> None:
         """A name is in factors or values, whichever was set last; what has an amount has a row unless rows were set."""
@@ -184,17 +219,25 @@ class InterventionSliders(Widget):
         self.where = {name: place for name, place in self.where.items() if name in rows}
 
     def _from_session(self, change: Any) -> None:
-        if change["name"] in ("supernodes", "labels"):
-            self._catalogue = Catalogue(self.graph, self.session.supernodes, self.session.labels)
-            self._found = {}
-            kept = [name for name in self.rows if self._exists(name)]
-            new = [] if change["name"] == "labels" else [n for n in self.session.supernodes if n not in change["old"]]
-            amounts = {name: {k: v for k, v in getattr(self, name).items() if k in kept} for name in STATE[1:4]}
-            self._set({"rows": [*kept, *(name for name in new if name not in kept)], **amounts})
-        elif change["name"] == "interventions" and not self._busy:
-            self._set({"factors": change["new"]})
-        elif change["name"] == "clicked":
+        if change["name"] == "clicked":
             self._publish(None)
+        elif change["name"] in ("supernodes", "labels"):
+            self._catalogue = Catalogue(self.graph, self.session.supernodes, self.session.labels)
+            self._found, self._offers = {}, None
+            kept = [name for name in self.rows if self._exists(name)]
+            old = self.session.supernodes if change["name"] == "labels" else change["old"]
+            new = [name for name in self.session.supernodes if name not in old and name not in kept]
+            with self.session.amending():
+                self._set({"rows": [*kept, *new], **self._held_by_session()})
+        elif not self._busy and self._to_session() != {name: getattr(self.session, name) for name in SLID}:
+            self._set(self._held_by_session())
+
+    def _held_by_session(self) -> dict[str, Any]:
+        """The state that the session asks for, without rows that are no more."""
+        state = {"factors": self.session.interventions, **AT_REST, **self.session.setting}
+        for name in BY_ROW:
+            state[name] = {row: amount for row, amount in state[name].items() if self._exists(row)}
+        return state
 
     def _row(self, name: str) -> Row:
         if name not in self._found:
@@ -213,7 +256,8 @@ class InterventionSliders(Widget):
     def _on_move(self, content: Mapping[str, Any]) -> dict[str, Any]:
         """New amounts, places and options; answers with the revision under which the outcome will come."""
         state = {name: content[name] for name in STATE[1:] if name in content}
-        self._set(state, str(content.get("origin")))
+        origin = str(content.get("origin"))
+        self._set(state, origin, f"{origin} {content['gesture']}" if "gesture" in content else None)
         return {"revision": self._revision}
 
     def _on_rows(self, content: Mapping[str, Any]) -> dict[str, Any]:
@@ -221,10 +265,17 @@ class InterventionSliders(Widget):
         self._set({"rows": content["rows"]})
         return {"revision": self._revision}
 
+    def _on_travel(self, content: Mapping[str, Any]) -> dict[str, Any]:
+        """Undo or redo in the session; `done` says whether there was anything."""
+        back = content.get("way") != "redo"
+        done = self.session.can_undo if back else self.session.can_redo
+        (self.session.undo if back else self.session.redo)()
+        return {"done": done, "revision": self._revision}
+
     # ---- runs ----
 
     def _setting(self) -> Setting:
-        return Setting(self.factors, self.values, self.where, self.freeze_attention, self.n_tokens)
+        return Setting(**{name: getattr(self, name) for name in STATE[1:]})
 
     def _request(self) -> Request:
         return request(self._setting(), [self._row(name) for name in self.rows])
@@ -266,7 +317,10 @@ class InterventionSliders(Widget):
             "clicked": clicked if clicked is not None and self._exists(clicked) else None,
         }
         with self.hold_sync():
-            self._context = self._catalogue.context
+            if self._offers is None:
+                modes = [{"name": name, "says": says} for name, says in MODES.items()]
+                self._offers = self._catalogue.context(modes=modes, layers=self._n_layers)
+            self._context = self._offers
             try:
                 self._code = self.code
             except ValueError as error:
@@ -277,7 +331,7 @@ class InterventionSliders(Widget):
     def _needs_graph(self) -> bool:
         return self.graph.metadata.get("mask_bos", True) is False
 
-    def _intervene(self, asked: Request, n_tokens: int) -> Any:
+    def _intervene(self, asked: Request, n_tokens: int, cancelled: Callable[[], bool] | None = None) -> Any:
         import circuitlab as cl
 
         interventions, options = asked.arguments(cl.Value, cl.Onward)
@@ -286,17 +340,19 @@ class InterventionSliders(Widget):
             interventions = {first: 1.0}
         if self._needs_graph:
             options["graph"] = self.graph
+        if cancelled is not None:
+            options["cancelled"] = cancelled
         return self.model.intervene(self.prompt, interventions, n_tokens=n_tokens, **options)
 
-    def _run_numbers(self, job: Job) -> dict[str, Any]:
+    def _run_numbers(self, job: Job, cancelled: Callable[[], bool]) -> dict[str, Any]:
         start = time.perf_counter()
-        run = self._intervene(job.request, 0)
+        run = self._intervene(job.request, 0, cancelled)
         numbers = report.numbers(run, job.groups)
         changed = report.changed(run, job.groups, self._catalogue.by_influence)
         return {"shown": numbers, "changed": changed, "ms": round(1000 * (time.perf_counter() - start), 1)}
 
-    def _run_text(self, asked: Request) -> dict[str, str]:
-        run = self._intervene(asked, asked.n_tokens)
+    def _run_text(self, asked: Request, cancelled: Callable[[], bool]) -> dict[str, str]:
+        run = self._intervene(asked, asked.n_tokens, cancelled)
         if asked.n_tokens not in self._plain_continuation:
             self._plain_continuation[asked.n_tokens] = run.baseline_continuation
         before = self._plain_continuation[asked.n_tokens]
@@ -343,6 +399,15 @@ def prompt_of(model: Any, graph: Graph) -> str | list[int]:
     except ValueError:
         same = False
     return graph.prompt if same else ids
+
+
+def layers_of(model: Any, graph: Graph) -> int:
+    """How many layers the model has; of a model that does not say, as many as its graph shows."""
+    n_layers = getattr(getattr(model, "model", None), "n_layers", None)
+    if isinstance(n_layers, int):
+        return n_layers
+    inner = graph.nodes.loc[graph.kind_mask("feature") | graph.kind_mask("error"), "layer"]
+    return int(inner.max()) + 1 if len(inner) else 1
 
 
 def _words(error: Exception) -> str:

@@ -2,12 +2,25 @@
 
 import { element } from "../shared/dom";
 import { shadowRoot } from "../shared/shadow";
+import { icon } from "../shared/svg";
 import { followTheme, paint } from "../shared/theme";
+import { AddingView } from "./adding";
+import { CodeView } from "./code";
 import { Latest } from "./latest";
+import { OptionsView } from "./options";
 import { ResultsView } from "./results";
 import { RowView } from "./row";
 import css from "./sliders.widget.css";
-import { type Context, type Result, type Setting, type SliderState, withAmount, withWhere } from "./state";
+import {
+  AXIS,
+  type Context,
+  type Move,
+  type Result,
+  type Setting,
+  type SliderState,
+  withAmount,
+  withWhere,
+} from "./state";
 
 export interface Options {
   height: number;
@@ -19,8 +32,10 @@ export interface Options {
 
 export interface Callbacks {
   /** Resolves with the revision under which the outcome will come; rejects with words for the user. */
-  onMove(setting: Setting): Promise<number>;
+  onMove(move: Move): Promise<number>;
   onRows(rows: string[]): Promise<number>;
+  /** Whether there was anything to undo or redo. */
+  onTravel(way: "undo" | "redo"): Promise<boolean>;
 }
 
 export interface Component {
@@ -44,30 +59,29 @@ export function mount(
   return new View(host, options, callbacks, signal);
 }
 
+const UNDO = "M6 4L3 7l3 3M3 7h6.5a3.5 3.5 0 0 1 0 7H7";
+const REDO = "M10 4l3 3-3 3M13 7H6.5a3.5 3.5 0 0 0 0 7H9";
+
 class View implements Component {
   readonly origin = Math.random().toString(36).slice(2);
   private readonly root: HTMLElement;
   private readonly results = new ResultsView();
+  private readonly options = new OptionsView((change) => this.act({ ...this.setting(), ...change }));
+  private readonly adding = new AddingView((name) => this.add(name));
+  private readonly code = new CodeView((sentence) => this.say(sentence));
   private readonly list = element("ul", { class: "rows" });
   private readonly status = element("span", { class: "status", role: "status" });
   private readonly kernel = element("span", { class: "kernel", role: "status" });
-  private readonly time = element("span", { class: "time" });
-  private readonly prompt = element("span", { class: "prompt" });
-  private readonly code = element("textarea", { class: "code", readonly: "", spellcheck: "false" });
-  private readonly panel = element("div", { class: "code-panel" });
-  private readonly freeze = button("Freeze attention", "Hold the attention patterns of the unperturbed run");
-  private readonly length = element("input", { type: "number", min: "0", max: "64", class: "length" });
-  private readonly reset = button("Reset", "All rows as they were");
-  private readonly copy = button("Copy as Python", "The code that makes this run");
-  private readonly name = element("input", { type: "text", class: "add", list: "offered" });
-  private readonly offered = element("datalist", { id: "offered" });
-  private readonly clicked = button("", "Add the node that is clicked in the graph");
+  private readonly time = element("span", { class: "time", title: "How long the model took" });
+  private readonly prompt = element("span", { class: "prompt", dir: "auto" });
+  private readonly reset = element("button", { type: "button", title: "All rows as they were" }, "Reset");
   private readonly views = new Map<string, RowView>();
-  private readonly latest: Latest<Setting>;
+  private readonly latest: Latest<Move>;
   private readonly callbacks: Callbacks;
   private state: SliderState;
   private context: Context;
-  private shown = "";
+  private gesture = 0;
+  private said = "";
   private error = "";
 
   constructor(
@@ -80,7 +94,7 @@ class View implements Component {
     this.context = options.context;
     this.callbacks = callbacks(this.origin);
     this.latest = new Latest(
-      (setting) => this.callbacks.onMove(setting),
+      (move) => this.callbacks.onMove(move),
       (error) => this.fail(error),
     );
     signal.addEventListener("abort", () => this.latest.stop());
@@ -93,6 +107,8 @@ class View implements Component {
     this.setCode(options.code);
     this.setResult(options.result);
   }
+
+  // What the host may do
 
   setState(state: SliderState): void {
     if (state.origin === this.origin || state.revision < this.latest.newest) {
@@ -117,8 +133,8 @@ class View implements Component {
     this.context = context;
     this.prompt.textContent = context.text;
     this.prompt.title = context.text;
-    const options = context.offered.map(({ name, hint }) => element("option", { value: name }, hint));
-    this.offered.replaceChildren(...options);
+    this.adding.offer(context.offered);
+    this.options.offer(context.modes, context.layers);
   }
 
   setResult(result: Result): void {
@@ -126,13 +142,12 @@ class View implements Component {
     this.error = result.error ?? "";
     this.results.show(result);
     this.time.textContent = result.ms === undefined ? "" : `${Math.round(result.ms)} ms`;
-    this.time.title = "How long the model took";
     this.root.dataset.revision = String(result.revision ?? 0);
-    this.say();
+    this.showStatus();
   }
 
   setCode(code: string): void {
-    this.code.value = code;
+    this.code.show(code);
   }
 
   setHeight(height: number): void {
@@ -145,68 +160,37 @@ class View implements Component {
     this.results.setStale(Boolean(sentence));
   }
 
+  // Building
+
   private build(): void {
-    const tokens = element("label", { class: "length-label" }, "Continue by", this.length, "tokens");
-    this.length.setAttribute("aria-label", "Tokens of continuation");
-    const bar = element("div", { class: "toolbar" }, this.prompt, this.freeze, tokens, this.reset, this.copy);
-    this.name.placeholder = "Add a supernode, label, feature or node…";
-    this.name.setAttribute("aria-label", "Add a row by name");
-    const adding = element("form", { class: "adding" }, this.name, this.offered, this.clicked);
-    const marks = [-5, 0, 1, 5].map((at) => {
-      const mark = element("b", {}, at < 0 ? `−${-at}` : at === 1 ? "own" : String(at));
-      mark.style.left = `calc(7px + (100% - 14px) * ${(at + 5) / 10})`;
-      return mark;
-    });
-    const scale = element(
-      "div",
-      { class: "scales" },
-      element("h4", {}, "Interventions, as multiples of the own activation"),
-      element("div", {}, ...marks),
+    const travel = element(
+      "span",
+      { class: "joined" },
+      this.traveller("undo", UNDO),
+      this.traveller("redo", REDO),
     );
-    const controls = element("div", { class: "controls" }, scale, this.list, adding);
-    this.panel.append(this.code);
-    this.panel.hidden = true;
+    const bar = element("div", { class: "toolbar" }, this.prompt, travel, this.reset, this.code.button);
+    const controls = element("div", { class: "controls" }, scale(), this.list, this.adding.root);
     const foot = element("div", { class: "foot" }, this.status, this.kernel, this.time);
-    this.root.append(bar, element("div", { class: "body" }, controls, this.results.root), this.panel, foot);
     this.kernel.hidden = true;
-    this.listen(adding);
+    this.root.append(
+      bar,
+      this.options.root,
+      element("div", { class: "body" }, controls, this.results.root),
+      this.code.panel,
+      foot,
+    );
+    this.reset.addEventListener("click", () =>
+      this.act({ ...this.setting(), factors: {}, values: {}, where: {} }),
+    );
+    this.root.addEventListener("keydown", (event) => this.key(event), { signal: this.signal });
   }
 
-  private listen(adding: HTMLFormElement): void {
-    const on = { signal: this.signal };
-    this.freeze.addEventListener(
-      "click",
-      () => this.push({ ...this.setting(), freeze_attention: !this.state.freeze_attention }),
-      on,
-    );
-    this.length.addEventListener(
-      "change",
-      () => this.push({ ...this.setting(), n_tokens: bounded(Number(this.length.value)) }),
-      on,
-    );
-    this.reset.addEventListener(
-      "click",
-      () => this.push({ ...this.setting(), factors: {}, values: {}, where: {} }),
-      on,
-    );
-    this.copy.addEventListener("click", () => void this.copyCode(), on);
-    this.clicked.addEventListener("click", () => this.state.clicked && this.add(this.state.clicked), on);
-    adding.addEventListener(
-      "submit",
-      (event) => {
-        event.preventDefault();
-        if (this.name.value.trim()) this.add(this.name.value.trim());
-      },
-      on,
-    );
-    this.name.addEventListener(
-      "change",
-      () => {
-        if (this.context.offered.some(({ name }) => name === this.name.value)) this.add(this.name.value);
-      },
-      on,
-    );
-    this.root.addEventListener("keydown", (event) => event.stopPropagation(), on);
+  private traveller(way: "undo" | "redo", path: string): HTMLButtonElement {
+    const title = way === "undo" ? "Undo (Ctrl+Z)" : "Redo (Ctrl+Shift+Z)";
+    const made = element("button", { type: "button", class: "icon", title, "aria-label": title }, icon(path));
+    made.addEventListener("click", () => this.travel(way));
+    return made;
   }
 
   private viewOf(name: string): RowView {
@@ -215,8 +199,9 @@ class View implements Component {
     const info = this.state.rows.find((row) => row.name === name);
     if (!info) throw new Error(`no row is called ${name}`);
     const view = new RowView(info, this.context.prompt, {
+      onGesture: () => this.gesture++,
       onAmount: (row, amount) => this.push(withAmount(this.setting(), row, amount)),
-      onWhere: (row, where) => this.push(withWhere(this.setting(), row, where)),
+      onWhere: (row, where) => this.act(withWhere(this.setting(), row, where)),
       onRemove: (row) =>
         this.setRows(this.state.rows.map((one) => one.name).filter((other) => other !== row)),
     });
@@ -224,75 +209,93 @@ class View implements Component {
     return view;
   }
 
-  private setting(): Setting {
-    const { factors, values, where, freeze_attention, n_tokens } = this.state;
-    return { factors, values, where, freeze_attention, n_tokens };
+  // What the user does
+
+  private key(event: KeyboardEvent): void {
+    event.stopPropagation();
+    const typing =
+      event.composedPath()[0] instanceof HTMLInputElement &&
+      !(event.composedPath()[0] as HTMLInputElement).matches(".amount");
+    if (!(event.ctrlKey || event.metaKey) || event.key.toLowerCase() !== "z" || typing) return;
+    event.preventDefault();
+    this.travel(event.shiftKey ? "redo" : "undo");
   }
 
+  private setting(): Setting {
+    const { factors, values, where, mode, end_layer, freeze_attention, n_tokens } = this.state;
+    return { factors, values, where, mode, end_layer, freeze_attention, n_tokens };
+  }
+
+  /** A change that is one step for undo. */
+  private act(setting: Setting): void {
+    this.gesture++;
+    this.push(setting);
+  }
+
+  /** A change that belongs to the gesture that is going on, such as a drag. */
   private push(setting: Setting): void {
     this.state = { ...this.state, ...setting };
+    this.said = "";
     this.showSetting();
-    this.latest.push(setting);
+    this.latest.push({ ...setting, gesture: this.gesture });
   }
 
   private add(name: string): void {
     const names = this.state.rows.map((row) => row.name);
     if (names.includes(name)) this.views.get(name)?.root.scrollIntoView({ block: "nearest" });
     else this.setRows([...names, name]);
-    this.name.value = "";
   }
 
   private setRows(rows: string[]): void {
     this.callbacks.onRows(rows).catch((error: Error) => this.fail(error));
   }
 
+  private travel(way: "undo" | "redo"): void {
+    this.gesture++;
+    this.callbacks.onTravel(way).then(
+      (done) => this.say(done ? "" : `Nothing to ${way}.`),
+      (error: Error) => this.fail(error),
+    );
+  }
+
+  // Showing
+
   private showSetting(): void {
     for (const row of this.state.rows) this.viewOf(row.name).show(row, this.state);
-    this.freeze.setAttribute("aria-pressed", String(this.state.freeze_attention));
-    this.length.value = String(this.state.n_tokens);
+    this.options.show(this.state);
     const { factors, values, where } = this.state;
     this.reset.disabled = ![factors, values, where].some((part) => Object.keys(part).length);
   }
 
   private showClicked(): void {
     const { clicked, rows } = this.state;
-    this.clicked.hidden = !clicked || rows.some((row) => row.name === clicked);
-    this.clicked.textContent = `+ ${clicked ?? ""}`;
+    this.adding.show(clicked && !rows.some((row) => row.name === clicked) ? clicked : null);
   }
 
   private fail(error: Error): void {
     if (error.name === "AbortError" || error.message === this.kernel.textContent) return;
     this.error = error.message;
-    this.say();
+    this.showStatus();
   }
 
-  private say(): void {
-    this.status.textContent = this.error || this.shown;
+  private say(sentence: string): void {
+    this.said = sentence;
+    this.showStatus();
+  }
+
+  private showStatus(): void {
+    this.status.textContent = this.error || this.said;
     this.status.classList.toggle("error", Boolean(this.error));
   }
-
-  private async copyCode(): Promise<void> {
-    const open = this.panel.hidden;
-    this.panel.hidden = !open;
-    this.copy.setAttribute("aria-pressed", String(open));
-    this.shown = "";
-    if (open) {
-      try {
-        await navigator.clipboard.writeText(this.code.value);
-        this.shown = "Copied to the clipboard.";
-      } catch {
-        this.code.select();
-        this.shown = "The browser does not let this page write to the clipboard: copy the text above.";
-      }
-    }
-    this.say();
-  }
 }
 
-function button(text: string, title: string): HTMLButtonElement {
-  return element("button", { type: "button", title }, text);
-}
-
-function bounded(length: number): number {
-  return Number.isFinite(length) ? Math.min(64, Math.max(0, Math.round(length))) : 0;
+/** What stands above the rows: the numbers of their common axis. */
+function scale(): HTMLElement {
+  const marks = [AXIS.min, 0, AXIS.rest, AXIS.max].map((at) => {
+    const mark = element("b", {}, at < 0 ? `−${-at}` : at === AXIS.rest ? "own" : String(at));
+    mark.style.left = `calc(7px + (100% - 14px) * ${(at - AXIS.min) / (AXIS.max - AXIS.min)})`;
+    return mark;
+  });
+  const title = element("h4", {}, "Interventions, as multiples of the own activation");
+  return element("div", { class: "scales" }, title, element("div", {}, ...marks));
 }

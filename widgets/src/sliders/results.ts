@@ -81,7 +81,7 @@ function tokenItem(): HTMLElement {
   return element(
     "li",
     {},
-    element("span", { class: "token" }),
+    element("span", { class: "token", dir: "auto" }),
     element("span", { class: "pair" }, element("i", { class: "before" }), element("i", { class: "after" })),
     element("span", { class: "number before" }),
     element("span", { class: "number after" }),
@@ -108,7 +108,7 @@ function groupItem(): HTMLElement {
   return element(
     "li",
     {},
-    element("span", { class: "group" }),
+    element("span", { class: "group", dir: "auto" }),
     element("span", { class: "share" }, element("i", {})),
     element("span", { class: "number" }),
   );

@@ -19,6 +19,8 @@ import {
 } from "./state";
 
 export interface RowEvents {
+  /** A drag, or another change of the amount, begins. */
+  onGesture(): void;
   onAmount(name: string, amount: Amount): void;
   onWhere(name: string, where: Where): void;
   onRemove(name: string): void;
@@ -26,6 +28,8 @@ export interface RowEvents {
 
 const CROSS = "M4.5 4.5 11.5 11.5 M11.5 4.5 4.5 11.5";
 const MOST_PLACES = 200;
+/** Milliseconds between two key presses of one gesture. */
+const PAUSE = 800;
 const KINDS = { supernode: "group", label: "label", feature: "feature", node: "node" } as const;
 
 export class RowView {
@@ -37,9 +41,10 @@ export class RowView {
   private readonly number = element("input", { type: "text", class: "number", inputmode: "decimal" });
   private readonly scale = element("button", { type: "button", class: "scale" });
   private readonly where = element("select", { class: "where" });
-  private readonly title = element("b", {});
+  private readonly title = element("b", { dir: "auto" });
   private readonly detail = element("small", {});
   private amount: Amount = { value: 1, absolute: false };
+  private lastPress = Number.NEGATIVE_INFINITY;
 
   constructor(
     private info: RowInfo,
@@ -65,15 +70,22 @@ export class RowView {
     this.where.setAttribute("aria-label", `${info.title}: where`);
     remove.setAttribute("aria-label", `Remove ${info.title}`);
     remove.title = "Remove this row";
+    this.slider.addEventListener("pointerdown", () => this.events.onGesture());
+    this.slider.addEventListener("keydown", () => this.pressed());
     this.slider.addEventListener("input", () => this.set(tidy(Number(this.slider.value))));
     this.root.addEventListener("dblclick", (event) => {
-      if (event.target === this.slider) this.set(spanOf(this.info, this.amount.absolute).rest);
+      if (event.target !== this.slider) return;
+      this.events.onGesture();
+      this.set(spanOf(this.info, this.amount.absolute).rest);
     });
     this.number.addEventListener("change", () => this.typed());
     this.number.addEventListener("keydown", (event) => {
       if (event.key === "Enter") this.typed();
     });
-    this.scale.addEventListener("click", () => this.change(otherScale(this.info, this.amount)));
+    this.scale.addEventListener("click", () => {
+      this.events.onGesture();
+      this.change(otherScale(this.info, this.amount));
+    });
     this.where.addEventListener("change", () => this.events.onWhere(this.info.name, this.place()));
     remove.addEventListener("click", () => this.events.onRemove(this.info.name));
     this.offerPlaces(prompt);
@@ -99,11 +111,21 @@ export class RowView {
     this.events.onAmount(this.info.name, amount);
   }
 
+  /** Keys pressed in quick succession are one gesture. */
+  private pressed(): void {
+    const now = performance.now();
+    if (now - this.lastPress > PAUSE) this.events.onGesture();
+    this.lastPress = now;
+  }
+
   private typed(): void {
     const value = parseAmount(this.number.value);
-    if (value === null) this.number.classList.add("wrong");
-    else if (value !== this.amount.value) this.set(value);
-    else this.draw(this.amount);
+    if (value === null) {
+      this.number.classList.add("wrong");
+    } else if (value !== this.amount.value) {
+      this.events.onGesture();
+      this.set(value);
+    } else this.draw(this.amount);
   }
 
   private draw(amount: Amount): void {

@@ -21,8 +21,16 @@ export interface Setting {
   factors: Record<string, number>;
   values: Record<string, number>;
   where: Record<string, Where>;
+  mode: string;
+  /** Of the mode "constrained"; null for the last layer that is set. */
+  end_layer: number | null;
   freeze_attention: boolean;
   n_tokens: number;
+}
+
+/** A setting as it travels; moves of one gesture, a drag, are one step for undo. */
+export interface Move extends Setting {
+  gesture: number;
 }
 
 export interface SliderState extends Setting {
@@ -37,7 +45,16 @@ export interface Offer {
   hint: string;
 }
 
+export interface ModeInfo {
+  name: string;
+  /** One line on what it does. */
+  says: string;
+}
+
 export interface Context {
+  modes: ModeInfo[];
+  /** How many the model has. */
+  layers: number;
   offered: Offer[];
   /** Its tokens. */
   prompt: string[];
@@ -83,9 +100,12 @@ export interface Span {
 
 const REACH = 5;
 
-/** From −5 to 5 times its own activation, in steps of a tenth; an absolute scale covers the same. */
+/** The axis of multiples, in steps of a tenth. */
+export const AXIS: Span = { min: -REACH, max: REACH, step: 0.1, rest: 1 };
+
+/** From −5 to 5 times its own activation; an absolute scale covers the same. */
 export function spanOf(row: RowInfo, absolute: boolean): Span {
-  if (!absolute) return { min: -REACH, max: REACH, step: 0.1, rest: 1 };
+  if (!absolute) return AXIS;
   const unit = row.own > 0 ? row.own : 1;
   const step = niceStep(unit / 10);
   return { min: -roundUp(REACH * unit, step), max: roundUp(REACH * unit, step), step, rest: row.own };

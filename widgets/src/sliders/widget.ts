@@ -27,21 +27,22 @@ function render({ model, el, signal }: RenderProps): () => void {
       code: String(model.get("_code")),
     },
     (origin) => {
-      const ask = async (kind: string, content: object): Promise<number> => {
+      const ask = async (kind: string, content: object): Promise<Record<string, unknown>> => {
         const lost = () => component.report(silence(model));
         const waiting = { signal: closing.signal, onSlow: lost, patience: 1500 };
         try {
           const answer = await request(model, kind, content, waiting);
           component.report("");
-          return Number(answer.content.revision);
+          return answer.content;
         } catch (error) {
           if (error instanceof Error && error.message === silence(model)) lost();
           throw error;
         }
       };
       return {
-        onMove: (setting) => ask("move", { ...setting, origin }),
-        onRows: (rows) => ask("rows", { rows }),
+        onMove: async (move) => Number((await ask("move", { ...move, origin })).revision),
+        onRows: async (rows) => Number((await ask("rows", { rows })).revision),
+        onTravel: async (way) => Boolean((await ask("travel", { way })).done),
       };
     },
     closing.signal,
