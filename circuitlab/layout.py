@@ -80,6 +80,8 @@ THEMES = {
 }
 LONGEST = 400
 """Characters of a label that are looked at; one may be a megabyte long."""
+MOST_FOR_TOKENS = 0.6
+"""Share of the width that tokens may take where nodes lack room; beyond it they stand upright."""
 LINE = 1.35
 """Height of a line of nodes in em."""
 DASHES = (2.2, 1.4)
@@ -293,14 +295,13 @@ class _Plan:
         least = np.full(n, 1.5 * self.em)
         for row in np.flatnonzero(self.kind == "token"):
             least[self.pos[row]] = max(least[self.pos[row]], self.wide[row] + 0.5 * self.em)
+        wanted = self._wanted(least)
         self.rotation = 0
-        if least.sum() > room:
+        if least.sum() > room or (least.sum() > MOST_FOR_TOKENS * room and wanted.sum() > room):
             self.rotation, least = 90, np.full(n, 1.6 * self.em)
             tokens = self.kind == "token"
             self.wide[tokens], self.high[tokens] = self.high[tokens].copy(), self.wide[tokens].copy()
-        wanted = least.copy()
-        for (_, pos), rows in self.cells.items():
-            wanted[pos] = max(wanted[pos], sum(self.footprint(row) for row in rows) + 0.8 * self.em)
+            wanted = self._wanted(least)
         if least.sum() >= room:
             widths = least * (room / least.sum())
         elif wanted.sum() > room:
@@ -309,6 +310,13 @@ class _Plan:
             widths = wanted * (room / wanted.sum())
         edges = left + np.concatenate([[0.0], np.cumsum(widths)])
         self.columns = [Column(p, float(edges[p]), float(edges[p + 1])) for p in range(n)]
+
+    def _wanted(self, least: Float[np.ndarray, " pos"]) -> Float[np.ndarray, " pos"]:
+        """Widths at which every cell fits into one line."""
+        wanted = least.copy()
+        for (_, pos), rows in self.cells.items():
+            wanted[pos] = max(wanted[pos], sum(self.footprint(row) for row in rows) + 0.8 * self.em)
+        return wanted
 
     def _pack(self) -> None:
         """Break each cell into lines that fit its column, dropping labels that cannot fit, and set x."""

@@ -1,29 +1,20 @@
-// Edges on canvas: the strongest crisp, by sign, size and dash; all others as a haze, drawn a little per frame.
+// Edges on canvas: the strongest crisp, by sign, size and dash; all others as a haze.
 
 import type { Colours } from "../shared/theme";
 import type { GraphModel } from "./model";
 import { curvesOf, type Place } from "./place";
 import type { Shown } from "./prune";
-
-export interface Camera {
-  scale: number;
-  x: number;
-  y: number;
-}
+import type { Drawing } from "./sheet";
 
 const CRISP = 1800;
-const FRAME_BUDGET = 6;
 const [DASH, GAP] = [2.2, 1.4];
+/** Edges drawn before looking at the clock. */
+const [CRISP_SLICE, HAZE_SLICE] = [40, 80];
 
-interface Drawn {
-  edges: Int32Array;
-  curves: Float32Array;
-}
-
-/** Which edges are crisp and which are haze, with their curves, weakest first. */
+/** Which edges are crisp and which are haze; the crisp ones weakest first. */
 export class EdgeSet {
-  readonly crisp: Drawn;
-  readonly haze: Drawn;
+  readonly crisp: Int32Array;
+  readonly haze: Int32Array;
   readonly limit: number;
 
   constructor(
@@ -35,15 +26,21 @@ export class EdgeSet {
     const found: number[] = [];
     for (let edge = 0; edge < model.edgeCount; edge++)
       if (shown.edges[edge] && kind[model.source[edge]!] !== 0) found.push(edge);
-    const ranked = Int32Array.from(found).sort((a, b) => shown.score[a]! - shown.score[b]!);
-    const split = Math.max(0, ranked.length - CRISP);
-    const make = (edges: Int32Array): Drawn => ({ edges, curves: curvesOf(model, place, edges) });
-    this.haze = make(ranked.subarray(0, split));
-    this.crisp = make(
-      ranked.subarray(split).sort((a, b) => Math.abs(model.weight[a]!) - Math.abs(model.weight[b]!)),
+    const least = atRank(
+      Float64Array.from(found, (edge) => shown.score[edge]!),
+      found.length - CRISP,
     );
-    const sizes = Float32Array.from(ranked, (edge) => Math.abs(model.weight[edge]!)).sort();
-    this.limit = Math.max(sizes[Math.floor(0.98 * (sizes.length - 1))] ?? 0, 1e-30);
+    const [crisp, haze]: [number[], number[]] = [[], []];
+    for (const edge of found) (shown.score[edge]! >= least ? crisp : haze).push(edge);
+    // Equal scores may bring more than `CRISP`.
+    haze.push(...crisp.splice(CRISP));
+    const size = (edge: number) => Math.abs(model.weight[edge]!);
+    this.crisp = Int32Array.from(crisp).sort((a, b) => size(a) - size(b));
+    this.haze = Int32Array.from(haze);
+    this.limit = Math.max(
+      atRank(Float64Array.from(found, size), Math.floor(0.98 * (found.length - 1))),
+      1e-30,
+    );
   }
 
   strength(edge: number): number {
@@ -51,32 +48,9 @@ export class EdgeSet {
   }
 }
 
-/** A canvas as large as its stage, sharp on dense screens. */
-export class Sheet {
-  readonly canvas = document.createElement("canvas");
-  readonly context: CanvasRenderingContext2D;
-
-  constructor(name: string) {
-    this.canvas.className = name;
-    const context = this.canvas.getContext("2d");
-    if (!context) throw new Error("this browser draws no canvas");
-    this.context = context;
-  }
-
-  /** Empty it, and set its size and camera. */
-  clear(width: number, height: number, camera: Camera): CanvasRenderingContext2D {
-    const dense = Math.min(2, globalThis.devicePixelRatio || 1);
-    const [wide, high] = [Math.round(width * dense), Math.round(height * dense)];
-    if (this.canvas.width !== wide || this.canvas.height !== high) {
-      this.canvas.width = wide;
-      this.canvas.height = high;
-    }
-    this.context.setTransform(1, 0, 0, 1, 0, 0);
-    this.context.clearRect(0, 0, wide, high);
-    const scale = dense * camera.scale;
-    this.context.setTransform(scale, 0, 0, scale, dense * camera.x, dense * camera.y);
-    return this.context;
-  }
+/** The value with this many smaller ones. */
+function atRank(values: Float64Array, rank: number): number {
+  return values.sort()[Math.max(0, rank)] ?? 0;
 }
 
 function trace(context: CanvasRenderingContext2D, curves: Float32Array, i: number): void {
@@ -92,15 +66,16 @@ function trace(context: CanvasRenderingContext2D, curves: Float32Array, i: numbe
   );
 }
 
-export function drawCrisp(context: CanvasRenderingContext2D, set: EdgeSet, colours: Colours): void {
-  const { edges, curves } = set.crisp;
+export function* drawCrisp(context: CanvasRenderingContext2D, set: EdgeSet, colours: Colours): Drawing {
+  const edges = set.crisp;
+  const curves = curvesOf(set.model, set.place, edges);
   const thinning = Math.min(1.1, Math.max(0.5, (250 / Math.max(edges.length, 1)) ** 0.25));
   for (let i = 0; i < edges.length; i++) {
     const strength = set.strength(edges[i]!);
     const opacity = Math.min(0.85, Math.max(0.04, (0.12 + 0.7 * strength ** 1.5) * thinning));
     stroke(context, set, edges[i]!, curves, i, set.place.em * (0.03 + 0.13 * strength), opacity, colours);
+    if (i % CRISP_SLICE === CRISP_SLICE - 1) yield;
   }
-  context.setLineDash([]);
 }
 
 /** Some edges, stronger than at rest: those of the node that is pointed at, or of a path. */
@@ -125,7 +100,6 @@ export function drawLit(
       colours,
     );
   });
-  context.setLineDash([]);
 }
 
 function stroke(
@@ -148,69 +122,26 @@ function stroke(
   context.stroke();
 }
 
-/** Draws the haze over as many frames as it takes; a new call abandons the old drawing. */
-export class Haze {
-  private generation = 0;
-  private front: Sheet;
-  private back: Sheet;
-
-  constructor(private readonly holder: HTMLElement) {
-    [this.front, this.back] = [new Sheet("haze"), new Sheet("haze")];
-    holder.append(this.front.canvas, this.back.canvas);
-    this.back.canvas.hidden = true;
-  }
-
-  cancel(): void {
-    this.generation++;
-  }
-
-  draw(
-    set: EdgeSet,
-    width: number,
-    height: number,
-    camera: Camera,
-    colours: Colours,
-    done: () => void,
-  ): void {
-    const generation = ++this.generation;
-    const { edges, curves } = set.haze;
-    const context = this.back.clear(width, height, camera);
-    context.lineWidth = 0.6 / camera.scale;
-    context.globalAlpha = Math.min(0.14, Math.max(0.03, 12 / Math.sqrt(edges.length + 1) / 10));
-    let at = 0;
-    const step = () => {
-      if (generation !== this.generation || !this.holder.isConnected) return;
-      const until = performance.now() + FRAME_BUDGET;
-      while (at < edges.length && performance.now() < until)
-        at = this.batch(context, set, curves, at, colours);
-      if (at < edges.length) {
-        requestAnimationFrame(step);
-        return;
-      }
-      [this.front, this.back] = [this.back, this.front];
-      this.front.canvas.hidden = false;
-      this.back.canvas.hidden = true;
-      done();
-    };
-    step();
-  }
-
-  private batch(
-    context: CanvasRenderingContext2D,
-    set: EdgeSet,
-    curves: Float32Array,
-    from: number,
-    colours: Colours,
-  ): number {
-    const { edges } = set.haze;
-    const to = Math.min(edges.length, from + 60);
+/** All other edges, thin and faint; the more there are, the fainter. */
+export function* drawHaze(
+  context: CanvasRenderingContext2D,
+  set: EdgeSet,
+  scale: number,
+  colours: Colours,
+): Drawing {
+  const edges = set.haze;
+  context.lineWidth = 0.6 / scale;
+  context.globalAlpha = Math.min(0.14, Math.max(0.03, 12 / Math.sqrt(edges.length + 1) / 10));
+  for (let from = 0; from < edges.length; from += HAZE_SLICE) {
+    const some = edges.subarray(from, from + HAZE_SLICE);
+    const curves = curvesOf(set.model, set.place, some);
     for (const negative of [false, true]) {
       context.strokeStyle = negative ? colours.negative : colours.positive;
       context.beginPath();
-      for (let i = from; i < to; i++)
-        if (set.model.weight[edges[i]!]! < 0 === negative) trace(context, curves, i);
+      for (let i = 0; i < some.length; i++)
+        if (set.model.weight[some[i]!]! < 0 === negative) trace(context, curves, i);
       context.stroke();
     }
-    return to;
+    yield;
   }
 }

@@ -37,6 +37,7 @@ export class Panel {
   show(row: number | null): void {
     if (this.editing?.row === row) return;
     this.editing?.abandon();
+    this.box.classList.toggle("resting", row === null);
     if (row === null) {
       this.box.replaceChildren(...hints());
       return;
@@ -45,19 +46,23 @@ export class Panel {
       this.heading(row),
       this.facts(row),
       ...this.path(row),
-      this.side(
-        row,
-        "Inputs",
-        [...this.model.inputs(row)],
-        this.model.source,
-        this.model.nodes.into[row] ?? 0,
-      ),
-      this.side(
-        row,
-        "Outputs",
-        [...this.model.outputs(row)],
-        this.model.target,
-        this.model.nodes.out_of[row] ?? 0,
+      element(
+        "div",
+        { class: "sides" },
+        this.side(
+          row,
+          "Inputs",
+          [...this.model.inputs(row)],
+          this.model.source,
+          this.model.nodes.into[row] ?? 0,
+        ),
+        this.side(
+          row,
+          "Outputs",
+          [...this.model.outputs(row)],
+          this.model.target,
+          this.model.nodes.out_of[row] ?? 0,
+        ),
       ),
     );
     this.box.scrollTop = 0;
@@ -162,7 +167,7 @@ export class Panel {
     chain.addEventListener("pointerleave", () => this.events.onPointAtPath(false));
     chain.addEventListener("focus", () => this.events.onPointAtPath(true));
     chain.addEventListener("blur", () => this.events.onPointAtPath(false));
-    return [element("section", {}, element("h4", {}, "Strongest path"), chain)];
+    return [element("section", { class: "path" }, element("h4", {}, "Strongest path"), chain)];
   }
 
   private side(row: number, title: string, edges: number[], ends: Int32Array, total: number): HTMLElement {

@@ -48,7 +48,15 @@ export function curvesOf(model: GraphModel, place: Place, edges: ArrayLike<numbe
     const side = sx <= (middle.get(model.nodes.pos[source]!) ?? sx) ? -1 : 1;
     const room = Math.max(0, Math.min(0.12 * rise - 0.5 * Math.abs(tx - sx), 1.8 * place.em));
     const bow = rise > 3.5 * place.em ? side * room : 0;
-    curves.set([sx, sy, sx + bow, sy - reach, tx + bow, ty + reach, tx, ty], 8 * i);
+    const at = 8 * i;
+    curves[at] = sx;
+    curves[at + 1] = sy;
+    curves[at + 2] = sx + bow;
+    curves[at + 3] = sy - reach;
+    curves[at + 4] = tx + bow;
+    curves[at + 5] = ty + reach;
+    curves[at + 6] = tx;
+    curves[at + 7] = ty;
   }
   return curves;
 }

@@ -1,16 +1,18 @@
 // The drawing: layers stacked in one box, a camera over them, and what pointer and wheel do.
 //
 // At rest everything is drawn for the camera. While a heavy graph is moved the drawn layers are moved as pictures and
-// drawn again when the hand rests; pointing at a node only fades the layers and draws what lights up on top.
+// drawn again, in slices, when the hand rests; pointing at a node only fades the layers and draws what lights up on top.
+// Of thousands of nodes, those without a text are drawn on canvas.
 
 import { element } from "../shared/dom";
 import { svg } from "../shared/svg";
 import type { Colours } from "../shared/theme";
-import { type Camera, drawCrisp, drawLit, EdgeSet, Haze, Sheet } from "./edges";
-import { ground, nodeMark, ring } from "./marks";
+import { drawCrisp, drawHaze, drawLit, EdgeSet } from "./edges";
+import { drawMarks, ground, nodeMark, ring } from "./marks";
 import type { GraphModel } from "./model";
 import { Finder, type Place } from "./place";
 import type { Shown } from "./prune";
+import { type Camera, type Job, Layer, Painter, Picture, Sheet } from "./sheet";
 
 export interface Lit {
   nodes: ReadonlySet<number>;
@@ -35,26 +37,34 @@ export interface StageEvents {
 const SMALLEST = 9;
 const HEAVY_NODES = 500;
 const HEAVY_EDGES = 1200;
+/** More nodes than this are drawn on canvas, but for those with a text. */
+const SVG_NODES = 900;
 const REST = 140;
 
 export class Stage {
   readonly box = element("div", { class: "stage" });
   private readonly layers = element("div", { class: "layers" });
   private readonly groundSvg = svg("svg", { class: "ground-layer" });
-  private readonly hazeBox = element("div", { class: "fades" });
-  private readonly crisp = new Sheet("crisp fades");
-  private readonly lit = new Sheet("lit");
+  private readonly haze = new Picture(element("div", { class: "haze fades" }));
+  private readonly crisp = new Picture(element("div", { class: "crisp fades" }));
+  private readonly dots = new Picture(element("div", { class: "dots fades" }));
+  private readonly litSheet = new Sheet("lit");
   private readonly nodeSvg = svg("svg", { class: "node-layer fades" });
   private readonly topSvg = svg("svg", { class: "top-layer" });
-  private readonly haze: Haze;
+  private readonly moving: Layer[];
+  private readonly svgLayers: Layer[];
+  private readonly lit: Layer;
+  private readonly top: Layer;
+  private readonly painter = new Painter();
   private camera: Camera = { scale: 1, x: 0, y: 0 };
-  private drawnFor: Camera = { scale: 1, x: 0, y: 0 };
   private fitted = true;
   private edgeSet: EdgeSet | null = null;
   private finder: Finder | null = null;
   private place: Place | null = null;
   private rows: number[] = [];
+  private isRow = new Uint8Array(0);
   private marks = new Map<number, SVGGElement>();
+  private dotRows: number[] = [];
   private litNow: Lit = { nodes: new Set(), edges: [] };
   private markedNow: Marked | null = null;
   private frame = 0;
@@ -69,12 +79,16 @@ export class Stage {
     private readonly events: StageEvents,
     signal: AbortSignal,
   ) {
-    this.haze = new Haze(this.hazeBox);
+    this.svgLayers = [this.groundSvg, this.nodeSvg].map((box) => new Layer(box));
+    this.lit = new Layer(this.litSheet.canvas);
+    this.top = new Layer(this.topSvg);
+    this.moving = [...this.svgLayers, this.haze, this.crisp, this.dots, this.lit, this.top];
     this.layers.append(
       this.groundSvg,
-      this.hazeBox,
-      this.crisp.canvas,
-      this.lit.canvas,
+      this.haze.box,
+      this.crisp.box,
+      this.litSheet.canvas,
+      this.dots.box,
       this.nodeSvg,
       this.topSvg,
     );
@@ -84,7 +98,7 @@ export class Stage {
       cancelAnimationFrame(this.frame);
       cancelAnimationFrame(this.litFrame);
       clearTimeout(this.resting);
-      this.haze.cancel();
+      this.painter.cancel();
     });
   }
 
@@ -94,11 +108,19 @@ export class Stage {
     this.place = place;
     this.edgeSet = new EdgeSet(this.model, place, shown);
     this.rows = [];
+    this.isRow = new Uint8Array(this.model.count);
     for (let row = 0; row < this.model.count; row++)
-      if (shown.nodes[row] && this.model.nodes.kind[row] !== 0) this.rows.push(row);
+      if (shown.nodes[row] && this.model.nodes.kind[row] !== 0) {
+        this.isRow[row] = 1;
+        this.rows.push(row);
+      }
     this.finder = new Finder(place, this.rows);
     if (moved) this.groundSvg.replaceChildren(ground(place));
-    this.marks = new Map(this.rows.map((row) => [row, nodeMark(this.model, place, row, nameOf(row))]));
+    const many = this.rows.length > SVG_NODES;
+    const plain = (row: number) => !place.text[row] && !place.label[row] && !nameOf(row);
+    this.dotRows = many ? this.rows.filter(plain) : [];
+    const drawn = many ? this.rows.filter((row) => !plain(row)) : this.rows;
+    this.marks = new Map(drawn.map((row) => [row, nodeMark(this.model, place, row, nameOf(row))]));
     const holder = svg("g", { "font-size": place.em });
     holder.append(...this.marks.values());
     this.nodeSvg.replaceChildren(holder);
@@ -165,7 +187,7 @@ export class Stage {
   }
 
   isShown(row: number): boolean {
-    return this.marks.has(row);
+    return this.isRow[row] === 1;
   }
 
   /** Light up these nodes and edges and fade the rest; nothing lit, nothing faded. */
@@ -183,7 +205,8 @@ export class Stage {
   private drawLit(): void {
     const { nodes, edges } = this.litNow;
     this.box.classList.toggle("focused", nodes.size > 0);
-    const context = this.lit.clear(this.width, this.height, this.drawnFor);
+    const context = this.litSheet.clear(this.width, this.height, this.camera);
+    this.lit.drawn(this.camera);
     if (this.edgeSet && edges.length) drawLit(context, this.edgeSet, edges, this.colours);
     this.drawTop();
   }
@@ -191,11 +214,10 @@ export class Stage {
   private drawTop(): void {
     const { place, markedNow: marked } = this;
     if (!place) return;
-    const group = svg("g", { "font-size": place.em, transform: matrix(this.drawnFor) });
-    for (const row of this.litNow.nodes) {
-      const found = this.marks.get(row);
-      if (found) group.append(found.cloneNode(true));
-    }
+    const group = svg("g", { "font-size": place.em, transform: matrix(this.camera) });
+    for (const row of this.litNow.nodes)
+      if (this.isShown(row))
+        group.append(this.marks.get(row)?.cloneNode(true) ?? nodeMark(this.model, place, row, null));
     if (marked) {
       const rings: [Iterable<number>, string, number][] = [
         [marked.found, "ring found", 4],
@@ -205,19 +227,19 @@ export class Stage {
         [marked.clicked === null ? [] : [marked.clicked], "ring clicked", 4],
       ];
       for (const [rows, name, gap] of rings)
-        for (const row of rows)
-          if (this.marks.has(row)) group.append(ring(this.model, place, row, name, gap));
+        for (const row of rows) if (this.isShown(row)) group.append(ring(this.model, place, row, name, gap));
       for (const [row, text] of marked.badges) {
-        if (!this.marks.has(row)) continue;
+        if (!this.isShown(row)) continue;
         const at = { x: place.x[row]!, y: place.y[row]! - place.high[row]! / 2 - 0.7 * place.em };
         group.append(svg("text", { class: "badge", ...at }, text));
       }
     }
     this.topSvg.replaceChildren(group);
+    this.top.drawn(this.camera);
   }
 
   private get heavy(): boolean {
-    return this.rows.length > HEAVY_NODES || (this.edgeSet?.crisp.edges.length ?? 0) > HEAVY_EDGES;
+    return this.rows.length > HEAVY_NODES || (this.edgeSet?.crisp.length ?? 0) > HEAVY_EDGES;
   }
 
   private move(camera: Camera): void {
@@ -230,26 +252,29 @@ export class Stage {
         this.draw();
         return;
       }
-      const by = this.camera.scale / this.drawnFor.scale;
-      const [x, y] = [this.camera.x - by * this.drawnFor.x, this.camera.y - by * this.drawnFor.y];
-      this.layers.style.transform = `matrix(${by},0,0,${by},${x},${y})`;
+      this.painter.cancel();
+      for (const layer of this.moving) layer.follow(this.camera);
       clearTimeout(this.resting);
       this.resting = setTimeout(() => this.draw(), REST);
     });
   }
 
-  /** Everything anew, for the camera as it is. */
+  /** Everything anew, for the camera as it is; of a heavy graph a little per frame. */
   private draw(): void {
-    if (!this.edgeSet || !this.width) return;
+    const { edgeSet: set, place, camera, colours } = this;
+    if (!set || !place || !this.width) return;
     clearTimeout(this.resting);
-    const camera = { ...this.camera };
-    this.drawnFor = camera;
-    this.layers.style.transform = "";
-    for (const layer of [this.groundSvg, this.nodeSvg]) {
-      layer.firstElementChild?.setAttribute("transform", matrix(camera));
+    for (const layer of this.svgLayers) {
+      layer.box.firstElementChild?.setAttribute("transform", matrix(camera));
+      layer.drawn(camera);
     }
-    drawCrisp(this.crisp.clear(this.width, this.height, camera), this.edgeSet, this.colours);
-    this.haze.draw(this.edgeSet, this.width, this.height, camera, this.colours, () => undefined);
+    const jobs: Job[] = [
+      { picture: this.dots, start: (c) => drawMarks(c, this.model, place, this.dotRows, colours) },
+      { picture: this.crisp, start: (c) => drawCrisp(c, set, colours) },
+      { picture: this.haze, start: (c) => drawHaze(c, set, camera.scale, colours) },
+    ];
+    this.painter.paint(jobs, this.heavy ? 0 : 2, this.width, this.height, camera, () => this.camera);
+    for (const layer of this.moving) layer.follow(camera);
     this.drawLit();
   }
 

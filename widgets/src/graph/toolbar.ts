@@ -44,6 +44,11 @@ export class Toolbar {
   });
   private readonly found = element("output", { class: "found", "aria-live": "polite" });
   private readonly modes = new Map<LinkMode, HTMLButtonElement>();
+  private readonly modeSelect = element("select", {
+    class: "mode",
+    "aria-label": "Edges of the clicked node",
+    title: "Which edges of the clicked node light up",
+  });
   private readonly sliders: { name: Threshold; input: HTMLInputElement; value: HTMLElement }[] = [];
   private readonly undo: HTMLButtonElement;
   private readonly redo: HTMLButtonElement;
@@ -74,28 +79,37 @@ export class Toolbar {
     this.group.textContent = "Group";
     this.group.addEventListener("click", () => events.onGroup());
     this.exporter = events.onExport ? this.makeExport(events.onExport) : null;
-    const spring = element("span", { class: "spring" });
     const zoom = element(
       "span",
-      { class: "joined" },
+      { class: "joined zoom" },
       this.button("Zoom out", ICONS.minus, () => events.onZoom(1 / 1.35)),
       this.button("Fit", ICONS.fit, () => events.onFit()),
       this.button("Zoom in", ICONS.plus, () => events.onZoom(1.35)),
     );
-    this.box.append(
-      element("span", { class: "search" }, this.search, this.found),
+    const filters = element(
+      "span",
+      { class: hasDensity ? "filters three" : "filters" },
       this.slider("node_threshold", "Nodes", "Share of the influence on the answers that shown nodes carry"),
       this.slider("edge_threshold", "Edges", "Share of the influence between them that shown edges carry"),
       ...(hasDensity
         ? [this.slider("density_threshold", "Density", "Hides features active on more tokens")]
         : []),
-      this.makeModes(),
-      spring,
+    );
+    const actions = element(
+      "span",
+      { class: "actions" },
       this.group,
       element("span", { class: "joined" }, this.undo, this.redo),
       zoom,
       ...(this.exporter ? [this.exporter] : []),
       this.button("Full screen", ICONS.full, () => events.onFullScreen()),
+    );
+    this.box.append(
+      element("span", { class: "search" }, this.search, this.found),
+      filters,
+      this.makeModes(),
+      this.makeModeSelect(),
+      actions,
     );
   }
 
@@ -107,6 +121,7 @@ export class Toolbar {
     }
     for (const [mode, button] of this.modes)
       button.setAttribute("aria-pressed", String(mode === state.link_mode));
+    this.modeSelect.value = state.link_mode;
     this.undo.disabled = !canUndo;
     this.redo.disabled = !canRedo;
     this.group.setAttribute("aria-pressed", String(grouping !== null));
@@ -148,7 +163,7 @@ export class Toolbar {
 
   private makeModes(): HTMLElement {
     const holder = element("span", {
-      class: "joined",
+      class: "joined modes",
       role: "group",
       "aria-label": "Edges of the clicked node",
     });
@@ -161,8 +176,21 @@ export class Toolbar {
     return holder;
   }
 
+  /** The same choice where there is no room for four buttons. */
+  private makeModeSelect(): HTMLElement {
+    this.modeSelect.append(...MODES.map(([mode, text]) => element("option", { value: mode }, text)));
+    this.modeSelect.addEventListener("change", () =>
+      this.events.onChange({ link_mode: this.modeSelect.value as LinkMode }),
+    );
+    return this.modeSelect;
+  }
+
   private makeExport(act: (format: string) => void): HTMLElement {
-    const select = element("select", { "aria-label": "Export", title: "Export the figure, or the graph" });
+    const select = element("select", {
+      class: "export",
+      "aria-label": "Export",
+      title: "Export the figure, or the graph",
+    });
     const options = [
       ["", "Export"],
       ["svg", "SVG"],
