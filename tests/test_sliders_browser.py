@@ -59,6 +59,14 @@ def test_dragging_a_slider_changes_the_numbers(shown):
     assert page.locator(".cl q.after").inner_text().split()[0] == tokens[1]["token"].strip()
     assert value(page, "view.session.changed['Texas']") == -1.0
     assert value(page, SAME)
+    badge = page.locator('.cl .unit[data-key="Texas"] .badge')
+    assert badge.inner_text() == "−200%"
+    assert "down" in badge.get_attribute("class").split()
+    other = value(page, "view._changed['say a capital']")
+    assert page.locator('.cl .unit[data-key="say a capital"] .badge').inner_text() == other
+    assert page.locator(".cl .stage g.badge").count() > 3
+    up = page.locator(".cl .stage g.badge.up text").all_text_contents()
+    assert all(text.startswith("+") for text in up)
 
     drag(page, "say a capital", 1, 2, steps=5)
     eventually(page, "sliders.factors", {"Texas": -1.0, "say a capital": 2.0})
@@ -74,6 +82,7 @@ def test_dragging_a_slider_changes_the_numbers(shown):
     page.locator(".cl button", has_text="Reset").click()
     eventually(page, "sliders.factors", {})
     first.locator(".after.number").filter(has_text="100.0%").wait_for()
+    badge.wait_for(state="detached")
 
 
 def test_rows_values_places_and_modes(shown):

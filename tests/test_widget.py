@@ -225,8 +225,8 @@ def test_the_browsers_tests_see_what_python_sends(graph):
 def test_what_an_intervention_leaves_stands_at_the_nodes(graph, ids):
     session = cl.Session(graph)
     widget = cl.AttributionGraph(graph, session=session)
-    session.changed = {ids[0]: -1.0, ids[1]: 0.404}
-    assert widget._changed == {ids[0]: "−100%", ids[1]: "40%"}
+    session.changed = {ids[0]: -1.0, ids[1]: 0.404, ids[2]: 25.0}
+    assert widget._changed == {ids[0]: "−200%", ids[1]: "−60%", ids[2]: "+2,400%"}
     session.changed = {}
     assert widget._changed == {}
 

@@ -71,7 +71,7 @@ class AttributionGraph(ViewTraits, Widget):
         super().__init__(
             **{name: traits[name] for name in OPTIONS if name in traits},
             **{name: getattr(self.session, name) for name in STATE},
-            _changed=shares_left(self.session.changed),
+            _changed=changes(self.session.changed),
             _strings=sent.strings,
             _nodes=sent.nodes,
             _edges=sent.edges,
@@ -122,7 +122,7 @@ class AttributionGraph(ViewTraits, Widget):
                     setattr(self, name, getattr(self.session, name))
 
     def _show_changed(self, change: Any) -> None:
-        self._changed = shares_left(change["new"])
+        self._changed = changes(change["new"])
 
     def _place(self, _change: Any = None) -> None:
         graph = self._checked_graph
@@ -153,6 +153,6 @@ class AttributionGraph(ViewTraits, Widget):
         return self.graph.savefig(path, **{"view": None if view.is_empty else view, **options})
 
 
-def shares_left(changed: Mapping[str, float]) -> dict[str, str]:
-    """Badges by node id or supernode: 0.4 → "40%", what is left of its activation."""
-    return {name: f"{100 * share:.0f}%".replace("-", "−") for name, share in changed.items()}
+def changes(changed: Mapping[str, float]) -> dict[str, str]:
+    """Badges by node id or supernode: 0.4 → "−60%", 1.5 → "+50%", by how much of itself its activation changes."""
+    return {name: f"{100 * (share - 1.0):+,.0f}%".replace("-", "−") for name, share in changed.items()}

@@ -7,6 +7,7 @@
 import { element } from "../shared/dom";
 import { svg } from "../shared/svg";
 import type { Colours } from "../shared/theme";
+import { nodeBadge } from "./badges";
 import { drawCrisp, drawHaze, drawLit, EdgeSet } from "./edges";
 import { drawMarks, ground, nodeMark, ring } from "./marks";
 import type { GraphModel } from "./model";
@@ -230,8 +231,8 @@ export class Stage {
         for (const row of rows) if (this.isShown(row)) group.append(ring(this.model, place, row, name, gap));
       for (const [row, text] of marked.badges) {
         if (!this.isShown(row)) continue;
-        const at = { x: place.x[row]!, y: place.y[row]! - place.high[row]! / 2 - 0.7 * place.em };
-        group.append(svg("text", { class: "badge", ...at }, text));
+        const side = Math.min(place.wide[row]! / 2, 0.6 * place.em) + 0.25 * place.em;
+        group.append(nodeBadge(text, place.x[row]! - side, place.y[row]!, place.em));
       }
     }
     this.topSvg.replaceChildren(group);

@@ -4,6 +4,7 @@ import { element, shownText } from "../shared/dom";
 import { svg } from "../shared/svg";
 import type { Colours } from "../shared/theme";
 import { arranged } from "./arrange";
+import { groupBadge } from "./badges";
 import { drawBonds, type Spot } from "./bonds";
 import { type Bond, bondsOf, boxOf, type Unit, unitsOf } from "./groups";
 import type { GraphModel } from "./model";
@@ -143,7 +144,7 @@ export class Subgraph {
     );
     if (unit.isGroup) box.append(element("small", {}, String(unit.rows.length)));
     const badge = badges.get(unit.key);
-    if (badge) box.append(element("b", { class: "badge" }, badge));
+    if (badge) box.append(groupBadge(badge));
     if (clicked !== null && unit.rows.includes(clicked)) box.classList.add("clicked");
     const away = unit.isGroup ? `Ungroup ${unit.key}` : "Unpin";
     const close = element(
