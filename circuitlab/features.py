@@ -242,11 +242,14 @@ def _bundled_texts(model: Model) -> list[str]:
 # ---- from the weights ----
 
 
-def logit_weights(model: Model, transcoder: Transcoder, layer: int, index: int) -> Float[Tensor, " vocab"]:
-    """What a unit of a feature adds to the logits through its decoders alone, less the mean over the vocabulary."""
+def logit_weights(model: Model, transcoder: Transcoder, layer: int, index: int | slice) -> Float[Tensor, "*feat vocab"]:
+    """What a unit of a feature adds to the logits through its decoders alone, less the mean over the vocabulary.
+
+    A slice of features gives one row each.
+    """
     written = torch.stack(_written(model, transcoder, layer, index)).sum(0)
     weights = _through(model.final_norm, written) @ model.W_U.to(written.dtype)
-    return weights - weights.mean()
+    return weights - weights.mean(-1, keepdim=True)
 
 
 def writes_to(model: Model, transcoder: Transcoder, layer: int, index: int) -> list[Float[Tensor, " feat"]]:
@@ -273,9 +276,11 @@ def reads_from(model: Model, transcoder: Transcoder, layer: int, index: int) -> 
     return weights
 
 
-def _written(model: Model, transcoder: Transcoder, layer: int, index: int) -> list[Float[Tensor, " d_model"]]:
-    """What a unit of a feature adds to the residual stream at each layer it writes to."""
-    rows = transcoder.W_dec[layer].detach()[index]
+def _written(
+    model: Model, transcoder: Transcoder, layer: int, index: int | slice
+) -> list[Float[Tensor, "*feat d_model"]]:
+    """What a unit of a feature (or of each of a slice) adds to the residual stream at each layer it writes to."""
+    rows = transcoder.W_dec[layer].detach()[index].unbind(-2)
     return [_through(_decoder_norm(model, transcoder, layer + j), row) for j, row in enumerate(rows)]
 
 
@@ -293,10 +298,10 @@ def _decoder_norm(model: Model, transcoder: Transcoder, layer: int) -> Norm | No
     return None if transcoder.config.output_hook == "hook_mlp_out" else model.block_weights(layer).ln2_post
 
 
-def _through(norm: Norm | None, x: Float[Tensor, " d_model"]) -> Float[Tensor, " d_model"]:
+def _through(norm: Norm | None, x: Float[Tensor, "*feat d_model"]) -> Float[Tensor, "*feat d_model"]:
     if norm is None:
         return x
-    return (x - x.mean() if norm.centred else x) * norm.gain.to(x.dtype)
+    return (x - x.mean(-1, keepdim=True) if norm.centred else x) * norm.gain.to(x.dtype)
 
 
 def _fold(norm: Norm | None, weight: Float[Tensor, " d_model"]) -> Float[Tensor, " d_model"]:

@@ -5,7 +5,6 @@ Every source becomes one `TokenData`: sequences of token ids, padded on the righ
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import time
@@ -20,6 +19,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from circuitlab import corpus
 from circuitlab.model import Model
 from circuitlab.training.config import TrainingConfig
 
@@ -107,7 +107,7 @@ def sample_tokens(
 ) -> tuple[Int[Tensor, "seq pos"], Bool[Tensor, "seq pos"]]:
     """Text that the model writes itself, from BOS on; and True up to where each text ends (EOS, another
     BOS)."""
-    start = _first_token(model)
+    start = first_token(model)
     generator = torch.Generator().manual_seed(config.seed)
     until = time.monotonic() + (SAMPLING_SHARE * 60 * config.minutes if config.minutes else math.inf)
     left = max(config.n_tokens // length, 2)
@@ -115,14 +115,14 @@ def sample_tokens(
     with tqdm(total=left * length, desc="sampling", unit="token", disable=not progress) as bar:
         while left and (not batches or time.monotonic() < until):
             size = min(SAMPLING_BATCH, left)
-            batches.append(_sample_batch(model, size, length, start, config.temperature, generator, bar))
+            batches.append(sample_batch(model, size, length, start, config.temperature, generator, bar))
             left -= size
     tokens = torch.cat(batches)
-    return tokens, ~_ended(model, tokens)
+    return tokens, ~ended(model, tokens)
 
 
 @torch.no_grad()
-def _sample_batch(
+def sample_batch(
     model: Model, rows: int, length: int, start: int, temperature: float, generator: torch.Generator, bar: tqdm
 ) -> Int[Tensor, "seq pos"]:
     """Texts of one batch, token by token with a key-value cache."""
@@ -139,7 +139,7 @@ def _sample_batch(
     return tokens
 
 
-def _first_token(model: Model) -> int:
+def first_token(model: Model) -> int:
     for name in ("bos_token_id", "eos_token_id"):
         token = getattr(model.tokenizer, name, None)
         if token is not None:
@@ -147,7 +147,7 @@ def _first_token(model: Model) -> int:
     raise ValueError(f"{model.name} has neither BOS nor EOS to start a text from: give tokens or a file to train on")
 
 
-def _ended(model: Model, tokens: Int[Tensor, "seq pos"]) -> Bool[Tensor, "seq pos"]:
+def ended(model: Model, tokens: Int[Tensor, "seq pos"]) -> Bool[Tensor, "seq pos"]:
     """True after the first EOS and from a second BOS on: another text, or none."""
     bos, eos = (getattr(model.tokenizer, name, None) for name in ("bos_token_id", "eos_token_id"))
     end = torch.zeros_like(tokens, dtype=torch.bool)
@@ -158,45 +158,15 @@ def _ended(model: Model, tokens: Int[Tensor, "seq pos"]) -> Bool[Tensor, "seq po
     return end.cumsum(1) > 0
 
 
-def _documents(path: str | os.PathLike[str]) -> Iterator[str]:
+def _documents(path: str | os.PathLike[str]) -> Iterator[str | Sequence[int]]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path} to train on; give a .txt, .jsonl or .parquet file")
-    if path.suffix == ".parquet":
-        yield from _parquet_texts(path)
-    elif path.suffix in (".jsonl", ".json"):
-        with path.open(encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
-                if line.strip():
-                    yield _json_text(path, number, line)
-    else:
-        try:
-            text = path.read_text(encoding="utf-8")
-        except UnicodeDecodeError as error:
-            raise ValueError(
-                f"{path} is no UTF-8 text: byte {error.start} is {error.object[error.start]:#x}"
-            ) from error
-        yield from (part.strip() for part in text.split("\n\n") if part.strip())
-
-
-def _parquet_texts(path: Path) -> Iterator[str]:
-    import pyarrow.parquet as parquet
-
-    file = parquet.ParquetFile(path)
-    if "text" not in file.schema_arrow.names:
-        raise ValueError(f"{path} has the columns {', '.join(file.schema_arrow.names)}; expected one named text")
-    for batch in file.iter_batches(columns=["text"]):
-        yield from (text for text in batch.column(0).to_pylist() if text)
-
-
-def _json_text(path: Path, number: int, line: str) -> str:
-    try:
-        record = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}, line {number} is not JSON: {error}") from error
-    if not isinstance(record, dict) or not isinstance(record.get("text"), str):
-        raise ValueError(f'{path}, line {number} holds {line.strip()[:60]!r}; expected an object with a "text"')
-    return record["text"]
+    for record in corpus.file_records(path):
+        if record.problem and record.problem != corpus.EMPTY:
+            raise ValueError(record.detail)
+        if record.content:
+            yield record.content
 
 
 def _pack(
