@@ -57,7 +57,7 @@ def _activations(transcoder: Transcoder, layer: int, x: Float[Tensor, "token d_m
     """Pairs (first feature, activations [feat, token]) that cover a layer, chunk by chunk."""
     weight, bias = transcoder.W_enc[layer], transcoder.b_enc[layer]
     n_features, n_tokens = len(weight), len(x)
-    if transcoder.config.activation == "topk":  # needs all features of a token at once
+    if transcoder.config.activation == "topk" or type(transcoder) is not Transcoder:  # all of a token at once
         yield 0, transcoder.encode(layer, x).T.contiguous()
         return
     step = max(VALUES // max(n_tokens, 1), 1)
