@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from circuitlab.evidence import Evidence
     from circuitlab.features import Features
+    from circuitlab.formats.graph_index import list_graphs
     from circuitlab.graph import Graph
     from circuitlab.grouping import Grouped, group
     from circuitlab.interventions import Added, Cancelled, InterventionRun, Onward, Value
@@ -57,6 +58,7 @@ _HOMES = {
     "Value": "interventions",
     "View": "view",
     "group": "grouping",
+    "list_graphs": "formats.graph_index",
     "load": "replacement",
     "load_model": "model",
     "trace": "tracing",
@@ -87,6 +89,7 @@ __all__ = [
     "Value",
     "View",
     "group",
+    "list_graphs",
     "load",
     "load_model",
     "trace",

@@ -33,6 +33,7 @@ from circuitlab.notebook import prepare_to_show
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from networkx import DiGraph
 
     from circuitlab.pruning import Scores
     from circuitlab.replacement import ReplacementModel
@@ -125,6 +126,18 @@ class Graph:
         """A short name per node: its label, else `L3/55`, the token, `error L3`, the answer, `constant`."""
         columns = self.nodes[["kind", "layer", "feature", "token", "label", "id"]].astype(object)
         return tuple(_name(*row) for row in columns.itertuples(index=False, name=None))
+
+    @cached_property
+    def neuronpedia_urls(self) -> pd.Series:
+        """Each node's page at Neuronpedia, by id, where the file says which source set its features are from."""
+        from circuitlab.neuronpedia import neuronpedia_urls
+
+        return neuronpedia_urls(self)
+
+    def neuronpedia_url(self, node_id: str) -> str | None:
+        """The page of a node at Neuronpedia; None for what has none, or where the source set is not known."""
+        url = self.neuronpedia_urls.iat[self.row(node_id)]
+        return None if pd.isna(url) else str(url)
 
     def row(self, node_id: str) -> int:
         """The row number of a node; an unknown id is refused with the nearest known ones."""
@@ -256,12 +269,36 @@ class Graph:
         What was arranged in the notebook (pins, groups, labels, positions, thresholds) is kept by
         `graph.view().graph.save(path)`; this writes the graph as it was made or opened.
         """
-        return _format(Path(path))[1](self, Path(path))
+        from circuitlab.formats.graph_files import save_graph
+
+        return save_graph(self, Path(path))
+
+    def to_parquet(self, folder: str | PathLike[str]) -> Path:
+        """Write nodes.parquet, edges.parquet and graph.json into a folder; `Graph.open(folder)` reads them."""
+        from circuitlab.formats.graph_tables import write_tables
+
+        return write_tables(self, Path(folder), "parquet")
+
+    def to_csv(self, folder: str | PathLike[str]) -> Path:
+        """Write nodes.csv, edges.csv and graph.json into a folder; `Graph.open(folder)` reads them."""
+        from circuitlab.formats.graph_tables import write_tables
+
+        return write_tables(self, Path(folder), "csv")
+
+    def to_networkx(self) -> DiGraph:
+        """The graph for networkx: nodes with what `nodes` says of them (missing values left out), edges with `weight`,
+        the prompt, tokens and metadata in `.graph`."""
+        from circuitlab.formats.graph_networkx import to_networkx
+
+        return to_networkx(self)
 
     @staticmethod
     def open(path: str | PathLike[str]) -> Graph:
-        """Read a graph that `save`, circuit-tracer or Neuronpedia wrote (`.json`), or an archive (`.zip`)."""
-        return _format(Path(path))[0](Path(path))
+        """Read a graph that `save`, circuit-tracer or Neuronpedia wrote (`.json`), an archive (`.zip`), a `.pt` of
+        circuit-tracer (nothing in it is run), or a folder of tables that `to_parquet` or `to_csv` wrote."""
+        from circuitlab.formats.graph_files import open_graph
+
+        return open_graph(Path(path))
 
     def savefig(self, path: str | PathLike[str], **options: Any) -> Path:
         """Draw the graph, or with `view` its subgraph, into an SVG, PDF, PNG or PGF file.
@@ -306,18 +343,6 @@ class Graph:
         pruned = ", pruned" if "pruned" in self.metadata else ""
         pruned += ", MLP neurons as features" if self.metadata.get("basis") == "neurons" else ""
         return f"<Graph {text!r}{answer}: {len(self.nodes):,} nodes, {len(self.links):,} edges{pruned}>"
-
-
-def _format(path: Path):
-    from circuitlab.formats import graph_archive, graph_json, graph_json_writer
-
-    known = {
-        ".json": (graph_json.read_graph_json, graph_json_writer.write_graph_json),
-        ".zip": (graph_archive.read_graph_archive, graph_archive.write_graph_archive),
-    }
-    if path.suffix.lower() not in known:
-        raise ValueError(f"{path}: a graph file ends in .json or .zip, not in {path.suffix!r}")
-    return known[path.suffix.lower()]
 
 
 def _name(kind: str, layer: Any, feature: Any, token: Any, label: Any, node_id: str) -> str:

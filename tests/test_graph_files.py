@@ -11,12 +11,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from graphs import closing_graph
 from hypothesis import given
 from hypothesis import strategies as st
 
 from circuitlab.formats.graph_json import graph_from_json, pair, unpair
 from circuitlab.graph import Graph
+from tests.graphs import closing_graph
 
 REAL = sorted((Path(__file__).parents[2] / "shared/data/graphs").glob("*.json"))
 needs_real = pytest.mark.skipif(not REAL, reason="the real graphs of ../shared/data/graphs are not on this machine")

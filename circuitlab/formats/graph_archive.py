@@ -40,7 +40,7 @@ def write_graph_archive(graph: Graph, path: Path) -> Path:
     """Write a graph; the file is whole or absent."""
     head = {**FORMAT, "prompt": graph.prompt, "tokens": list(graph.tokens), "metadata": graph.metadata}
     try:
-        text = json.dumps(head, ensure_ascii=False, sort_keys=True, indent=1, allow_nan=False)
+        text = json.dumps(head, ensure_ascii=False, indent=1, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: graph.metadata cannot be written as JSON: {error}") from error
     links = pa.table(

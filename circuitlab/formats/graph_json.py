@@ -19,12 +19,13 @@ import difflib
 import json
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
 import pandas as pd
+from tqdm.auto import tqdm
 
 from circuitlab.graph import KINDS, NODE_COLUMNS, Graph
 from circuitlab.links import Links
@@ -54,46 +55,61 @@ _NODE_FIELDS: dict[str, tuple[tuple[type, ...], bool]] = {
     "pre_activation": ((int, float, type(None)), False),
     "total_influence": ((int, float, type(None)), False),
 }
+STEPS = ("parse", "nodes", "links", "order", "tables")
+"""What opening a large file goes through, each about as long as the next."""
+LARGEST_INDEX = 2**31 - 1
 _WHOLE = re.compile("[0-9]{1,18}")
 _CLERP = re.compile(r'^Output "(?P<token>.*)" \(p=(?P<chance>[0-9.eE+-]+)\)$', re.DOTALL)
 
 
-def read_graph_json(path: Path) -> Graph:
-    """Read a graph; a malformed file is one ValueError that names file, key, what was found and expected."""
-    return graph_from_json(_load(Path(path)), str(path))
+def read_graph_json(path: Path, progress: bool = True) -> Graph:
+    """Read a graph; a malformed file is one ValueError that names file, key, what was found and expected.
+
+    `progress` shows a bar of `STEPS` where that takes longer than a second.
+    """
+    path = Path(path)
+    with tqdm(total=len(STEPS), desc=f"opening {path.name}", unit="step", delay=1, disable=not progress) as bar:
+        data = load_json(path)
+        bar.update()
+        return graph_from_json(data, str(path), bar.update)
 
 
-def graph_from_json(data: Any, name: str = "graph") -> Graph:
-    """The graph in a parsed file; `name` stands in errors."""
+def graph_from_json(data: Any, name: str = "graph", done: Callable[[], object] = lambda: None) -> Graph:
+    """The graph in a parsed file; `name` stands in errors, `done` hears of every step after the first."""
     try:
-        return _graph(data, name)
+        return _graph(data, name, done)
     except (ValueError, OverflowError, RecursionError) as error:
         if str(error).startswith(f"{name}: "):
             raise
         raise ValueError(f"{name}: {error}") from error
 
 
-def _graph(data: Any, name: str) -> Graph:
-    metadata, tokens, view = _read_head(data, name)
+def _graph(data: Any, name: str, done: Callable[[], object]) -> Graph:
+    metadata, tokens, view = read_head(data, name)
     nodes = _member(name, data, "nodes", (list,))
     links = _member(name, data, "links", (list,))
 
     rows = [read_row(name, i, node, metadata, tokens) for i, node in enumerate(nodes)]
     _add_groups(rows, nodes, view, name)
+    done()
     target, source, weight = _read_links(name, nodes, links)
+    done()
     order = _topological(name, rows, source, target)
     place = np.empty(len(rows), dtype=np.int64)
     place[order] = np.arange(len(rows))
     table = pd.DataFrame([rows[i] for i in order], columns=list(NODE_COLUMNS))
     said = _our_metadata(data, rows, target, source)
     check_metadata(said, name)
+    done()
     if metadata.get("link_dtype") == "float32":
         weight = weight.astype(np.float32)
     edges = Links.from_pairs(place[target], place[source], weight, len(rows))
-    return Graph(metadata["prompt"], tuple(tokens), table, edges, said)
+    graph = Graph(metadata["prompt"], tuple(tokens), table, edges, said)
+    done()
+    return graph
 
 
-def _read_head(data: Any, name: str) -> tuple[dict[str, Any], list[str], dict[str, Any]]:
+def read_head(data: Any, name: str) -> tuple[dict[str, Any], list[str], dict[str, Any]]:
     """A file's metadata, tokens and qParams."""
     _expect(name, "the file", data, (dict,), "an object with metadata, qParams, nodes and links")
     metadata = _member(name, data, "metadata", (dict,))
@@ -120,7 +136,7 @@ def check_metadata(metadata: dict[str, Any], name: str) -> None:
     for key, extra in links.items():
         _expect(name, f"metadata.json.links[{key!r}]", extra, (dict,), "an object")
     if file or nodes:
-        head, tokens, view = _read_head(file, name)
+        head, tokens, view = read_head(file, name)
         read_view(view, name)
         for i, node in enumerate(nodes.values()):
             read_row(name, i, node, head, tokens)
@@ -155,7 +171,7 @@ _TYPE_NAMES = {
 }
 
 
-def _load(path: Path) -> Any:
+def load_json(path: Path) -> Any:
     def no_constant(word: str) -> NoReturn:
         raise ValueError(f"{path}: the number {word} is in the file; expected finite numbers only")
 
@@ -214,7 +230,7 @@ def _read_feature(name: str, where: str, node: dict, metadata: dict, tokens: lis
     if layer is None and node["feature_type"] == "cross layer transcoder":
         _layer(name, where, node)
     if len(parts) == 3 and _WHOLE.fullmatch(parts[1]):
-        row["feature"] = int(parts[1])
+        row["feature"] = int(parts[1]) if int(parts[1]) <= LARGEST_INDEX else None
     elif node["feature"] is not None and layer is not None:
         row["feature"] = unpair(node["feature"], layer, metadata.get("schema_version") == 1)
     if node["clerp"]:

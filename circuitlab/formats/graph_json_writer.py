@@ -52,9 +52,7 @@ def _pieces(graph: Graph) -> Iterator[bytes]:
     side = graph.metadata.get("json") or {"file": {}, "nodes": {}, "links": {}}
     nodes = _nodes(graph, side)
     file = {**side["file"], "metadata": _metadata(graph, side, nodes)}
-    view = _view(graph, side, nodes)
-    if view or not side["file"] or "qParams" in side["file"]:
-        file["qParams"] = view
+    file["qParams"] = _view(graph, side, nodes)
     head = _text(file, "graph.metadata")[:-1]
     yield f'{head},"nodes":['.encode("utf-8", "surrogatepass")
     yield ",".join(_text(node, "graph.nodes") for node in nodes.values()).encode("utf-8", "surrogatepass")
