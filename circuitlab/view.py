@@ -6,7 +6,8 @@ as `qParams`, the way circuit-tracer's and Neuronpedia's pages do (pinnedIds, su
 supernode shows only the members that are pinned, so `pinnedIds` lists them too. What those pages have no place for goes
 under `qParams["circuitlab"]`: the thresholds, and positions by name. (`sg_pos` lists positions without saying of what,
 in an order that follows from that page's inner numbers; it is kept while the arrangement is the file's, and emptied
-when ours takes its place, which makes that page lay its boxes out itself instead of mixing them up.)
+when ours takes its place, which makes that page lay its boxes out itself instead of mixing them up.) Labels stand in
+the nodes, whoever gave them; which of them the user gave is known from `clerps`, or in our files from `labelled`.
 """
 
 from __future__ import annotations
@@ -30,9 +31,10 @@ _LINK_TYPES = {"input": "inputs", "output": "outputs", "either": "either", "both
 class View:
     """What a user arranged; ids are those of `graph.nodes`.
 
-    `supernodes` maps a name to its members (a node is in at most one). `positions` are of nodes and supernodes, x and y
-    from 0 to 1 in the subgraph's panel, y downwards. `node_threshold` and `edge_threshold` are shares of influence;
-    features active on more than `density_threshold` of all tokens are hidden where that is known.
+    `supernodes` maps a name to its members (a node is in at most one). `labels` are those the user gave, in place of
+    the graph's own; "" takes one away. `positions` are of nodes and supernodes, x and y from 0 to 1 in the subgraph's
+    panel, y downwards. `node_threshold` and `edge_threshold` are shares of influence; features active on more than
+    `density_threshold` of all tokens are hidden where that is known.
     """
 
     pinned: Sequence[str] = ()
@@ -139,11 +141,10 @@ class View:
         shares = {name: own[name] for name in THRESHOLDS if _is_share(own.get(name))}
         if "node_threshold" not in shares and _is_share(raw.get("pruningThreshold")):
             shares["node_threshold"] = float(raw["pruningThreshold"])
-        labels = graph.nodes.loc[graph.nodes["label"].notna() & (graph.nodes["label"] != ""), ["id", "label"]]
         return View(
             pinned=pinned,
             supernodes=groups,
-            labels=dict(zip(labels["id"], labels["label"], strict=True)),
+            labels=_own_labels(graph, raw, own),
             positions=_readable_positions(own),
             clicked=clicked if isinstance(clicked, str) and clicked else None,
             link_mode=_LINK_TYPES.get(str(raw.get("linkType", "both")), "both"),
@@ -168,7 +169,7 @@ class View:
             "linkType": {mode: word for word, mode in _LINK_TYPES.items()}[self.link_mode],
             "clickedId": self.clicked or "",
             "sg_pos": "",
-            "circuitlab": {**own, **{name: float(getattr(self, name)) for name in THRESHOLDS}},
+            "circuitlab": {**own, "labelled": list(labels), **{n: float(getattr(self, n)) for n in THRESHOLDS}},
         }
         same = _pinned(before, {}, set()) == ours["pinnedIds"] and _groups(graph, before) == self.supernodes
         if same and not self.positions:
@@ -190,14 +191,24 @@ def stored_view(graph: Graph) -> dict[str, Any]:
     raw["pinnedIds"] = [ids.get(node_id, node_id) for node_id in _pinned(raw, {}, set())]
     raw["supernodes"] = [[entry[0], *(ids.get(m, m) for m in entry[1:])] for entry in _entries(raw)]
     raw["clickedId"] = ids.get(raw.get("clickedId"), raw.get("clickedId"))
+    raw["clerps"] = [[ids.get(entry[0], entry[0]), *entry[1:]] for entry in _entries(raw, "clerps")]
     return raw
 
 
-def _entries(raw: dict[str, Any]) -> list[list[str]]:
-    """[[name, id, …], …], which a saved page holds as JSON text."""
-    value = raw.get("supernodes") or []
+def _entries(raw: dict[str, Any], key: str = "supernodes") -> list[list[str]]:
+    """[[name, id, …], …] or [[id, label], …], which a saved page holds as JSON text."""
+    value = raw.get(key) or []
     value = json.loads(value) if isinstance(value, str) else value
     return [entry for entry in value if isinstance(entry, list) and entry]
+
+
+def _own_labels(graph: Graph, raw: dict[str, Any], own: dict[str, Any]) -> dict[str, str]:
+    """The labels that the user gave, as the table has them: of `labelled` in our files, of `clerps` in others'."""
+    named = own.get("labelled")
+    if not isinstance(named, list):
+        named = [entry[0] for entry in _entries(raw, "clerps") if len(entry) > 1]
+    now = dict(zip(graph.nodes["id"], graph.nodes["label"].fillna(""), strict=True))
+    return {node_id: now[node_id] for node_id in named if isinstance(node_id, str) and node_id in now}
 
 
 def _pinned(raw: dict[str, Any], own: dict[str, Any], members: set[str]) -> list[str]:

@@ -34,6 +34,19 @@ def test_a_file_keeps_the_view(ending, tmp_path):
     assert View.of(Graph.open(tmp_path / f"b.{ending}")) == FULL
 
 
+@pytest.mark.parametrize("ending", ["json", "zip"])
+def test_labels_are_what_the_user_wrote_and_not_what_the_graph_came_with(ending, tmp_path):
+    graph = closing_graph(seed=1).annotate({"1_0_2": "capital", "2_0_2": "say a capital"})
+    assert View.of(graph).labels == {}
+    own = {"1_0_2": "Texas", "2_1_2": "new", "2_0_2": ""}
+    arranged = graph.arrange(View(labels=own))
+    assert View.of(arranged).labels == own
+    again = Graph.open(arranged.save(tmp_path / f"a.{ending}"))
+    assert View.of(again).labels == own
+    assert again.node("1_0_2")["label"] == "Texas"
+    assert View.of(again.annotate({"1_0_2": "Austin"})).labels["1_0_2"] == "Austin"
+
+
 def test_other_tools_find_what_they_read(tmp_path):
     saved = written(closing_graph(seed=1).arrange(FULL), tmp_path)["qParams"]
     assert saved["pinnedIds"] == ["E_10_0", "1_0_2", "2_0_2", "2_1_2", "0_0_1"]
@@ -46,7 +59,7 @@ def test_a_saved_pages_text_form_is_read_and_kept(tmp_path):
     view = View.of(graph)
     assert view.pinned == ("E_7_0", "1_4_1")
     assert view.supernodes == {"Texas": ("1_4_1",)}
-    assert view.labels["1_4_1"] == "in Texas"
+    assert view.labels == {"1_4_1": "in Texas"}
     moved = View(pinned=["1_-1_0"], supernodes={"a": ["1_4_1"]}, labels={"1_4_1": "Dallas"}, clicked="1_-1_0")
     file = written(graph.arrange(moved), tmp_path)
     assert file["qParams"]["pinnedIds"] == "0_1_0,1_4_1"  # the file's own id of the error node

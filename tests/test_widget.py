@@ -1,7 +1,9 @@
 """The widget's Python side: state that fits the graph, undo, columns that say what the tables say."""
 
+import dataclasses
 import itertools
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -77,7 +79,31 @@ def test_it_survives_the_graph_file(graph, ids, tmp_path):
     view = graph.view(pinned=ids[:1], supernodes={"capital": ids[1:3]}, labels={ids[0]: "Texas"}, node_threshold=0.7)
     opened = cl.Graph.open(view.graph.save(tmp_path / "a.json")).view()
     assert (opened.pinned, opened.supernodes, opened.node_threshold) == (view.pinned, view.supernodes, 0.7)
-    assert opened.labels[ids[0]] == "Texas"
+    assert opened.labels == {ids[0]: "Texas"}
+
+
+def test_densities_come_from_wherever_they_are_known(graph):
+    features = graph.nodes[graph.kind_mask("feature")]
+    name = "L{layer}/{feature}".format(**features.iloc[0])
+    rows = (
+        (features["layer"] == features["layer"].iloc[0]) & (features["feature"] == features["feature"].iloc[0])
+    ).sum()
+
+    assert np.isnan(column(graph.view(), "density")).all()
+    traced = dataclasses.replace(graph, metadata={**graph.metadata, "densities": {name: 0.25}})
+    store = SimpleNamespace(densities={name: 0.5})
+    for widget, expected in [
+        (cl.AttributionGraph(traced), 0.25),
+        (traced.view(), 0.25),
+        (cl.AttributionGraph(traced, evidence=store), 0.5),
+        (graph.view(evidence=store), 0.5),
+        (cl.AttributionGraph(traced, evidence=store, densities={name: 0.75}), 0.75),
+    ]:
+        known = column(widget, "density")
+        assert (known == np.float32(expected)).sum() == np.isfinite(known).sum() == rows
+    for wrong in ({"evidence": 3}, {"densities": [0.5]}, {"densities": {name: 7}}):
+        with pytest.raises((TypeError, ValueError), match=r"evidence|densities"):
+            cl.AttributionGraph(graph, **wrong)
 
 
 def test_linked_widgets_share_a_session(graph, ids):

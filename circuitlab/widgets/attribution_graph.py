@@ -20,7 +20,7 @@ import traitlets
 
 from circuitlab.graph import Graph
 from circuitlab.widgets.base import Widget, bundle, refuse_unknown
-from circuitlab.widgets.columns import columns, extent, placed
+from circuitlab.widgets.columns import columns, extent, known_densities, placed
 from circuitlab.widgets.session import STATE, Session, ViewTraits
 
 EXPORTS = {
@@ -31,14 +31,16 @@ EXPORTS = {
     "json": "application/json",
 }
 OPTIONS = ("height", "badges")
+KNOWLEDGE = ("densities", "evidence")
 
 
 class AttributionGraph(ViewTraits, Widget):
     """An interactive attribution graph. State traits as keyword arguments: `pinned=["1_2_3"]`, `height=800`, …
 
     `session` shares the state with other widgets of the same graph. `densities` gives the share of tokens on which
-    features are active, by `L3/55` or node id, for the density slider. `badges` (node id → short text) are shown at
-    nodes, such as a changed activation.
+    features are active, by `L3/55` or node id, for the density slider; so does `evidence` (a store), and what the graph
+    itself knows (`graph.metadata["densities"]`). Where nothing is known there is no such slider. `badges` (node id →
+    short text) are shown at nodes, such as a changed activation.
     """
 
     _esm = bundle("graph.js")
@@ -58,16 +60,17 @@ class AttributionGraph(ViewTraits, Widget):
         graph: Graph,
         session: Session | None = None,
         densities: Mapping[str, float | int] | None = None,
+        evidence: Any = None,
         **traits: Any,
     ) -> None:
         if not isinstance(graph, Graph):
             raise TypeError(f"AttributionGraph() shows a circuitlab Graph; got {type(graph).__name__}")
-        refuse_unknown("AttributionGraph", traits, (*STATE, *OPTIONS, "session", "densities"))
+        refuse_unknown("AttributionGraph", traits, (*STATE, *OPTIONS, "session", *KNOWLEDGE))
         self.session = session or Session(graph)
         self._checked_graph = graph
         state = {name: value for name, value in traits.items() if name in STATE}
         self.session.update(**state)
-        sent = columns(graph, densities)
+        sent = columns(graph, known_densities(graph, densities, evidence))
         super().__init__(
             **{name: traits[name] for name in OPTIONS if name in traits},
             **{name: getattr(self.session, name) for name in STATE},
@@ -91,7 +94,12 @@ class AttributionGraph(ViewTraits, Widget):
 
     def set_options(self, **traits: Any) -> None:
         """Set several traits at once, as one step."""
-        refuse_unknown("view", traits, (*STATE, *OPTIONS))
+        refuse_unknown("view", traits, (*STATE, *OPTIONS, *KNOWLEDGE))
+        knowledge = {name: traits[name] for name in KNOWLEDGE if name in traits}
+        if knowledge:
+            graph = self._checked_graph
+            assert graph is not None
+            self._nodes = columns(graph, known_densities(graph, **knowledge)).nodes
         self.session.update(**{name: value for name, value in traits.items() if name in STATE})
         for name in OPTIONS:
             if name in traits:

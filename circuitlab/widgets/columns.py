@@ -126,6 +126,26 @@ def _densities(graph: Graph, densities: Mapping[str, float | int]) -> Float[np.n
     ).reshape(len(graph.nodes))
 
 
+def known_densities(
+    graph: Graph, densities: Mapping[str, float | int] | None = None, evidence: Any = None
+) -> Mapping[str, float | int]:
+    """Share of tokens on which a feature is active, by `L3/55` or node id: as given, else `evidence.densities` (a store
+    of evidence), else what the graph's metadata hold under "densities". Shares outside 0 to 1 are refused."""
+    if densities is None and evidence is not None:
+        densities = getattr(evidence, "densities", None)
+        if densities is None:
+            raise TypeError(f"evidence={evidence!r:.60} has no densities; expected a store of evidence")
+    if densities is None:
+        densities = graph.metadata.get("densities")
+        return densities if isinstance(densities, Mapping) else {}
+    if not isinstance(densities, Mapping):
+        raise TypeError(f"densities={densities!r:.60}: expected a mapping such as {{'L3/55': 0.01}}")
+    wrong = next(((name, share) for name, share in densities.items() if not 0 <= share <= 1), None)
+    if wrong is not None:
+        raise ValueError(f"densities[{wrong[0]!r}] is {wrong[1]!r}: expected a share of tokens, from 0 to 1")
+    return densities
+
+
 def _enter(reach: Float[np.ndarray, " node"], fixed: np.ndarray) -> Float[np.ndarray, " node"]:
     """Of each node the share of influence held by what is more influential; 0 for those that always stay, and 2 for
     nodes without influence, which never show."""
@@ -215,7 +235,7 @@ def extent(width: Any, height: Any) -> tuple[float, float]:
 
 def page_data(graph: Graph, view: View, width: float, height: float) -> dict[str, Any]:
     """Everything a widget holds, as JSON for an offline page: bytes in base64 (see widgets/src/page/main.ts)."""
-    sent = columns(graph, max_edges=PAGE_EDGES)
+    sent = columns(graph, known_densities(graph), PAGE_EDGES)
     whole = view.node_threshold >= 1.0 and view.edge_threshold >= 1.0
     shown = graph if whole else graph.prune(view.node_threshold, view.edge_threshold)
     done = placed(graph, shown, width, height)

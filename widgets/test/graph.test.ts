@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { arranged } from "../src/graph/arrange";
 import { portsOf } from "../src/graph/bonds";
+import { EdgeSet } from "../src/graph/edges";
 import { bondsOf, freshName, grouped, renamed, ungrouped, unitsOf } from "../src/graph/groups";
 import { strongest } from "../src/graph/model";
 import { curvesOf, Finder } from "../src/graph/place";
@@ -8,6 +9,7 @@ import { shownBy } from "../src/graph/prune";
 import { pathThrough } from "../src/graph/routes";
 import { find, parseQuery } from "../src/graph/search";
 import { Store } from "../src/graph/state";
+import { fromSlider, toSlider } from "../src/graph/toolbar";
 import { shownText } from "../src/shared/dom";
 import { exampleModel, examplePlace, fixture, state } from "./graph";
 
@@ -31,6 +33,31 @@ describe("thresholds", () => {
     const left = shown.nodes.reduce((sum, kept) => sum + kept, 0);
     expect(left + shown.weakNodes + shown.looseNodes + shown.denseNodes).toBe(model.count);
     expect(shown.weakNodes).toBeGreaterThan(0);
+  });
+});
+
+describe("sliders", () => {
+  it("come back to where they were put", () => {
+    for (const name of ["node_threshold", "density_threshold"] as const)
+      for (const at of [0, 0.2, 0.5, 0.8, 1]) expect(toSlider(name, fromSlider(name, at))).toBeCloseTo(at, 1);
+  });
+  it("are fine where most of the choice lies", () => {
+    expect(fromSlider("node_threshold", 0.5)).toBe(0.75);
+    expect(fromSlider("density_threshold", 0.2)).toBe(0.008);
+  });
+});
+
+describe("edges to draw", () => {
+  it("are crisp or haze, the strongest crisp, each once", () => {
+    const set = new EdgeSet(model, examplePlace(model), all, 5);
+    const shown = [...all.edges.keys()].filter(
+      (edge) => all.edges[edge] && model.kindOf(model.source[edge]!) !== "constant",
+    );
+    expect([...set.crisp, ...set.haze].sort((a, b) => a - b)).toEqual(shown);
+    expect(set.crisp.length).toBe(5);
+    const least = Math.min(...[...set.crisp].map((edge) => all.score[edge]!));
+    for (const edge of set.haze) expect(all.score[edge]!).toBeLessThanOrEqual(least);
+    expect(new EdgeSet(model, examplePlace(model), all).haze.length).toBe(0);
   });
 });
 

@@ -5,7 +5,7 @@ import { formatNumber, formatPercent } from "../shared/numbers";
 import { shadowRoot } from "../shared/shadow";
 import { coloursOf, followTheme, paint } from "../shared/theme";
 import { around, countsOf } from "./around";
-import { KIND_NAMES } from "./describe";
+import { KIND_NAMES, plainName } from "./describe";
 import css from "./graph.widget.css";
 import { freshName, grouped, renamed, type Unit, ungrouped } from "./groups";
 import type { GraphModel } from "./model";
@@ -214,13 +214,14 @@ class View implements Component {
 
   private name(row: number): string {
     const own = this.state.labels[this.id(row)];
+    if (own === "") return plainName(this.model, row);
     return own ? shownText(own) : this.model.strings.name[row] || this.id(row);
   }
 
   /** The user's label where the layout does not know it and so made no room. */
   private newLabel(row: number): string | null {
     const own = this.state.labels[this.id(row)];
-    return own && own !== this.model.strings.name[row] ? shownText(own) : null;
+    return own !== undefined && own !== this.model.strings.name[row] ? this.name(row) : null;
   }
 
   private groupOf(row: number): string {
@@ -339,9 +340,12 @@ class View implements Component {
     this.change({ pinned: pinned.includes(id) ? pinned.filter((other) => other !== id) : [...pinned, id] });
   }
 
+  /** Without a text the node is called by its number, whatever label the graph came with. */
   private setLabel(row: number, text: string): void {
     const { [this.id(row)]: _, ...labels } = this.state.labels;
-    this.change({ labels: text ? { ...labels, [this.id(row)]: text } : labels });
+    const [given, plain] = [this.model.strings.name[row], plainName(this.model, row)];
+    const own = text || given !== plain ? text : undefined;
+    this.change({ labels: own === undefined ? labels : { ...labels, [this.id(row)]: own } });
   }
 
   /** Make a group of what was picked, and let its name be edited. */

@@ -2,6 +2,7 @@
 
 import type { GraphData, Kind } from "../shared/data";
 import { formatNumber, formatPercent } from "../shared/numbers";
+import type { GraphModel } from "./model";
 
 export const KIND_NAMES: Record<Kind, string> = {
   feature: "feature",
@@ -10,6 +11,18 @@ export const KIND_NAMES: Record<Kind, string> = {
   logit: "answer",
   constant: "constant",
 };
+
+/** What a node is called without a label: "L3/55", "error L3", else the name it came with. */
+export function plainName(model: GraphModel, row: number): string {
+  const [kind, layer, feature] = [
+    model.kindOf(row),
+    model.number("layer", row),
+    model.number("feature", row),
+  ];
+  if (kind === "feature" && layer !== null && feature !== null) return `L${layer}/${feature}`;
+  if (kind === "error" && layer !== null) return `error L${layer}`;
+  return model.strings.name[row] || (model.strings.id[row] ?? "");
+}
 
 /** "6 Dallas", or nothing for a node without a position. */
 export function placeOf(graph: GraphData, row: number): string {

@@ -21,6 +21,7 @@ export class EdgeSet {
     readonly model: GraphModel,
     readonly place: Place,
     shown: Shown,
+    most = CRISP,
   ) {
     const { kind } = model.nodes;
     const found: number[] = [];
@@ -28,12 +29,12 @@ export class EdgeSet {
       if (shown.edges[edge] && kind[model.source[edge]!] !== 0) found.push(edge);
     const least = atRank(
       Float64Array.from(found, (edge) => shown.score[edge]!),
-      found.length - CRISP,
+      found.length - most,
     );
     const [crisp, haze]: [number[], number[]] = [[], []];
     for (const edge of found) (shown.score[edge]! >= least ? crisp : haze).push(edge);
-    // Equal scores may bring more than `CRISP`.
-    haze.push(...crisp.splice(CRISP));
+    // Equal scores may bring more than `most`.
+    haze.push(...crisp.splice(most));
     const size = (edge: number) => Math.abs(model.weight[edge]!);
     this.crisp = Int32Array.from(crisp).sort((a, b) => size(a) - size(b));
     this.haze = Int32Array.from(haze);

@@ -88,7 +88,7 @@ export class Toolbar {
     );
     const filters = element(
       "span",
-      { class: hasDensity ? "filters three" : "filters" },
+      { class: "filters" },
       this.slider("node_threshold", "Nodes", "Share of the influence on the answers that shown nodes carry"),
       this.slider("edge_threshold", "Edges", "Share of the influence between them that shown edges carry"),
       ...(hasDensity
@@ -116,8 +116,8 @@ export class Toolbar {
   show(state: ViewState, canUndo: boolean, canRedo: boolean, grouping: number | null): void {
     for (const { name, input, value } of this.sliders) {
       if (this.box.getRootNode() instanceof ShadowRoot && input.matches(":active")) continue;
-      input.value = String(1000 * toSlider(state[name]));
-      value.textContent = percent(state[name]);
+      input.value = String(1000 * toSlider(name, state[name]));
+      value.textContent = percent(name, state[name]);
     }
     for (const [mode, button] of this.modes)
       button.setAttribute("aria-pressed", String(mode === state.link_mode));
@@ -153,8 +153,8 @@ export class Toolbar {
     });
     const value = element("span", { class: "value" });
     input.addEventListener("input", () => {
-      const share = fromSlider(Number(input.value) / 1000);
-      value.textContent = percent(share);
+      const share = fromSlider(name, Number(input.value) / 1000);
+      value.textContent = percent(name, share);
       this.events.onChange({ [name]: share });
     });
     this.sliders.push({ name, input, value });
@@ -211,15 +211,16 @@ export class Toolbar {
 
 type Threshold = "node_threshold" | "edge_threshold" | "density_threshold";
 
-/** The slider's scale is finer near 1, where most of the choice lies. */
-function toSlider(share: number): number {
-  return 1 - (1 - share) ** 0.5;
+/** The scale is finer near 1 for shares of influence and near 0 for densities, where most of the choice lies. */
+export function toSlider(name: Threshold, share: number): number {
+  return name === "density_threshold" ? share ** (1 / 3) : 1 - (1 - share) ** 0.5;
 }
 
-function fromSlider(at: number): number {
+export function fromSlider(name: Threshold, at: number): number {
+  if (name === "density_threshold") return Number((at ** 3).toPrecision(2));
   return Math.round(1000 * (1 - (1 - at) ** 2)) / 1000;
 }
 
-function percent(share: number): string {
-  return `${Number((100 * share).toFixed(1))}%`;
+function percent(name: Threshold, share: number): string {
+  return `${Number(name === "density_threshold" ? (100 * share).toPrecision(2) : (100 * share).toFixed(1))}%`;
 }
