@@ -4,26 +4,42 @@
     python -m bench.interventions knock-on generation --stories MODEL --transcoder FOLDER
 
 Concepts are found by contrast, not by hand: a node (layer, feature, place counted from the end) belongs to A rather
-than B if it is active in at least half of A's prompts and on average at least `CLEARER` times as strong as in B's. A
-swap sets the nodes of A to 0 and those of B to `strength` times their mean in B's prompts; operations and languages are
-found on other words than they are tested on. States are found by their labels instead, as `model.swap` does. Every swap
-is repeated with random active features that write as much (`matched_controls`). Attention and norms are live.
+than B if it is active in at least half of A's prompts and on average `clearer` times as strong as in B's. A swap sets
+the nodes of A to 0 and those of B to `strength` times their mean in B's prompts. States are found by their labels
+instead, as `model.swap` does. Three sets of prompts take part: concepts are found on one, what is free to choose
+(`clearer`, `strength`, up to which layer) is chosen on a second, and a third, never looked at before, is reported.
+Every swap is repeated with random active features that write as much (`matched_controls`). Attention and norms are
+live.
 """
 
 import argparse
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 
 import circuitlab as cl
 from circuitlab.atlas import facts, words, world
 from circuitlab.interventions.controls import effect_of, matched_controls
 from circuitlab.interventions.result import InterventionRun
+from circuitlab.interventions.run import experiments, outcomes
 
 CLEARER = 2.0
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What is free to choose in a swap: how strong, how clear a contrast, up to which layer."""
+
+    strength: float = 1.0
+    clearer: float = CLEARER
+    top_layer: int = 99
+
+
 LIVE = {"freeze_attention": False, "freeze_norms": False}
 FORM = "fact : the capital of the state containing {} is"
 STORIES = (
@@ -57,11 +73,6 @@ def top(run: InterventionRun, outcome=None) -> str:
     return run.experiment.replacement.model.token_strings([token])[0].strip()
 
 
-def control(run: InterventionRun, seed: int) -> str:
-    """The likeliest next token when random active features change as much."""
-    return top(run, run.experiment.outcome(matched_controls(run, 1, seed)[0]))
-
-
 def means(model, prompts: Iterable[str]) -> tuple[dict, dict]:
     """Mean activation and share of prompts with it, by (layer, feature, place from the end)."""
     total, active, n = {}, {}, 0
@@ -75,30 +86,62 @@ def means(model, prompts: Iterable[str]) -> tuple[dict, dict]:
     return {key: value / n for key, value in total.items()}, {key: count / n for key, count in active.items()}
 
 
-def concept(of: tuple[dict, dict], against: tuple[dict, dict], places: Sequence[int] | None = None) -> dict:
+def concept(
+    of: tuple[dict, dict], against: tuple[dict, dict], clearer: float = CLEARER, places: Sequence[int] | None = None
+) -> dict:
     """The nodes of one concept, with their mean activations."""
     (mean, share), (other, _) = of, against
     return {
         key: value
         for key, value in mean.items()
-        if share[key] >= 0.5 and value >= CLEARER * other.get(key, 0.0) and (places is None or key[2] in places)
+        if share[key] >= 0.5 and value >= clearer * other.get(key, 0.0) and (places is None or key[2] in places)
     }
 
 
-def swapped(model, prompt: str, out: dict, into: dict, strength: float, factor: float = 0.0) -> InterventionRun:
-    """`out` to `factor` times its mean, `into` to `strength` times."""
-    n = model.baselines.of(model.model, model.transcoder, prompt).n_positions
-    values = {key: factor * value for key, value in out.items()} | {key: strength * v for key, v in into.items()}
-    request = {
-        f"{layer}_{feature}_{n + place}": cl.Value(v) for (layer, feature, place), v in values.items() if n + place > 0
-    }
-    return model.intervene(prompt, request, **LIVE)
+def swapped(out: dict, into: dict, choice: Choice) -> dict:
+    """`out` to 0, `into` to `strength` times its mean, both up to the choice's layer."""
+    values = dict.fromkeys(out, 0.0) | {key: choice.strength * value for key, value in into.items()}
+    return {key: value for key, value in values.items() if key[0] <= choice.top_layer}
 
 
-def report(name: str, rows: list[tuple[bool, bool | None]], note: str = "") -> None:
-    hit, chance = np.mean([row[0] for row in rows]), [row[1] for row in rows if row[1] is not None]
+def run_all(model, wanted: Sequence[tuple[str, dict]]) -> list[InterventionRun]:
+    """Each prompt with its nodes set to values, many in one pass."""
+    settings = experiments(model, [prompt for prompt, _ in wanted], freeze_attention=False, freeze_norms=False)
+    pairs = []
+    for setting, (_, values) in zip(settings, wanted, strict=True):
+        n = setting.baseline.n_positions
+        request = {
+            f"{layer}_{feature}_{n + at}": cl.Value(v) for (layer, feature, at), v in values.items() if n + at > 0
+        }
+        pairs.append((setting, setting.resolve(request)))
+    return [
+        InterventionRun(setting, edits, outcome)
+        for (setting, edits), outcome in zip(pairs, outcomes(pairs), strict=True)
+    ]
+
+
+def controls(runs: Sequence[InterventionRun], group: Collection[tuple[int, int, int]] = ()) -> list[str]:
+    """The likeliest next token of each prompt when random active features, none of the group, change as much."""
+    drawn = []
+    for number, run in enumerate(runs):
+        n = run.experiment.baseline.n_positions
+        excluded = {f"{layer}_{feature}_{n + place}" for layer, feature, place in group}
+        drawn.append((run.experiment, matched_controls(run, 1, number, excluded)[0]))
+    return [top(run, outcome) for run, outcome in zip(runs, outcomes(drawn), strict=True)]
+
+
+def choose(score: Callable[[Choice], float], choices: Iterable[Choice]) -> Choice:
+    """The choice that scores best on prompts that are not reported; the first of equals."""
+    scores = {choice: score(choice) for choice in choices}
+    best = max(scores, key=lambda choice: scores[choice])
+    print(f"chosen on other prompts ({scores[best]:.1%} there): {best}", flush=True)
+    return best
+
+
+def report(name: str, hit: Sequence[bool], chance: Sequence[bool], note: str = "") -> None:
     print(
-        f"{name:<52}{hit:7.1%} of {len(rows):4}   random matched {np.mean(chance):6.1%} of {len(chance)}   {note}",
+        f"{name:<46}{np.mean(hit):7.1%} of {len(hit):4}   "
+        f"random matched {np.mean(chance):6.1%} of {len(chance)}   {note}",
         flush=True,
     )
 
@@ -106,116 +149,163 @@ def report(name: str, rows: list[tuple[bool, bool | None]], note: str = "") -> N
 # ---- states ----
 
 
-def states(model, strength: float = 2.0) -> None:
-    """All ordered pairs of states, each at its first city, features by label."""
-    cities = {state: table.split()[0] for state, table in facts.CITIES.items()}
-    rows, sizes = [], []
-    for number, (a, b) in enumerate((a, b) for a in cities for b in cities if a != b):
-        run = model.swap(FORM.format(cities[a]), a, b, FORM.format(cities[b]), strength=strength, **LIVE)
-        capital = world.values_of(b)["capital"]
-        rows.append((top(run) == capital, control(run, number) == capital if number % 4 == 0 else None))
-        sizes.append(len(run.edits.features))
-    report(f"state swapped, {strength:g} times", rows, f"{np.mean(sizes):.0f} features")
+def states(model) -> None:
+    """All ordered pairs of states, each at its first city, features by label; the strength chosen at other cities."""
+    cities = {state: table.split() for state, table in facts.CITIES.items()}
+    pairs = [(a, b) for a in cities for b in cities if a != b]
+
+    def run(a: str, b: str, city: int, strength: float) -> InterventionRun:
+        return model.swap(FORM.format(cities[a][city]), a, b, FORM.format(cities[b][city]), strength=strength, **LIVE)
+
+    def right(run: InterventionRun, b: str) -> bool:
+        return top(run) == world.values_of(b)["capital"]
+
+    choice = choose(
+        lambda choice: float(np.mean([right(run(a, b, 1, choice.strength), b) for a, b in pairs[::9]])),
+        [Choice(strength=strength) for strength in (1.0, 1.5, 2.0, 3.0)],
+    )
+    runs = [run(a, b, 0, choice.strength) for a, b in pairs]
+    capitals = [world.values_of(b)["capital"] for _, b in pairs]
+    chance = [answer == capital for answer, capital in zip(controls(runs[::4]), capitals[::4], strict=True)]
+    sizes = np.mean([len(run.edits.features) for run in runs])
+    report("state swapped", [right(r, b) for r, (_, b) in zip(runs, pairs, strict=True)], chance, f"{sizes:.0f} nodes")
 
 
 # ---- words ----
 
+Word = tuple[int, int]
+"""A pair of the table, and which side of it."""
 
-def pairs_split() -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-    """(pair, side) to find concepts on, and others to test them on."""
+
+def words_split() -> tuple[list[Word], list[Word], list[Word]]:
+    """Words to find concepts on, words to choose strengths on, words to report."""
     n = len(words.PAIRS.strip().splitlines())
-    return [(p, s) for p in range(0, n, 2) for s in (0, 1)], [(p, s) for p in range(1, n, 4) for s in (0, 1)]
+    found, chosen, tested = range(0, n, 2), range(3, n, 4), range(1, n, 4)
+    return tuple([(pair, side) for pair in part for side in (0, 1)] for part in (found, chosen, tested))
 
 
 def word(language: str, pair: int, side: int, synonym: bool = False) -> str:
     return world.lexicon()[language, pair, side, synonym].text
 
 
-def prompts(language: str, form: str, chosen: Iterable[tuple[int, int]]) -> list[str]:
+def prompts(language: str, form: str, chosen: Iterable[Word]) -> list[str]:
     table = {"antonym": words.ANTONYM_FORMS, "synonym": words.SYNONYM_FORMS}[form]
     return [table[language][0].format(word=word(language, p, s)) for p, s in chosen]
 
 
-def operation(model, strength: float) -> None:
-    """Antonym to synonym, in each language."""
-    found, tested = pairs_split()
-    for language in words.LANGUAGES:
-        antonym, synonym = (means(model, prompts(language, form, found)) for form in ("antonym", "synonym"))
-        out, into = concept(antonym, synonym), concept(synonym, antonym)
-        rows = []
-        for number, (p, s) in enumerate(tested):
-            run = swapped(model, prompts(language, "antonym", [(p, s)])[0], out, into, strength)
-            right = word(language, p, s, True)
-            rows.append((top(run) == right, control(run, number) == right))
-        report(f"antonym swapped for synonym, {language}, {strength:g} times", rows, f"{len(out)} off, {len(into)} on")
+Trials = Callable[[str, list[Word], Choice], tuple[list[tuple[str, dict]], list[str]]]
+"""For a case (a language, or two), some words and a choice: prompts with their values, and the right answers."""
 
 
-def operand(model, strength: float) -> None:
-    """One word for another: nodes of layers 0 to 2 that its prompt has and those of other words have not.
+def claim(model, name: str, cases: Sequence[str], trials: Trials, choices: Sequence[Choice]) -> None:
+    """Choose on one set of words for all cases together, report each case on another."""
+    _, chosen, tested = words_split()
 
-    The layers above, in which the answer is said, are left to answer by themselves.
-    """
-    _, tested = pairs_split()
-    for language in words.LANGUAGES:
-        every = [means(model, prompts(language, "antonym", [one])) for one in tested]
-        background = means(model, prompts(language, "antonym", tested))
-        nodes = [{k: v for k, v in concept(one, background).items() if k[0] <= 2} for one in every]
-        rows = []
-        for here, (p, s) in enumerate(tested):
-            there = (here + 3) % len(tested)
-            run = swapped(model, prompts(language, "antonym", [(p, s)])[0], nodes[here], nodes[there], strength)
-            right = word(language, tested[there][0], 1 - tested[there][1])
-            rows.append((top(run) == right, control(run, here) == right))
-        report(
-            f"operand swapped, {language}, {strength:g} times", rows, f"{np.mean(list(map(len, nodes))):.0f} features"
-        )
+    def hits(case: str, some: list[Word], choice: Choice) -> tuple[list[InterventionRun], list[str], list[bool]]:
+        wanted, right = trials(case, some, choice)
+        runs = run_all(model, wanted)
+        return runs, right, [top(run) == answer for run, answer in zip(runs, right, strict=True)]
+
+    choice = choose(lambda choice: float(np.mean([np.mean(hits(c, chosen, choice)[2]) for c in cases])), choices)
+    for case in cases:
+        runs, right, hit = hits(case, tested, choice)
+        chance = [answer == expected for answer, expected in zip(controls(runs), right, strict=True)]
+        sizes = np.mean([len(run.edits.features) for run in runs])
+        report(f"{name}, {case}", hit, chance, f"{sizes:.0f} nodes")
 
 
-def language_swap(model, strength: float) -> None:
-    """The language alone, from each to each; places aligned from the end."""
-    found, tested = pairs_split()
+def operation(model) -> None:
+    """Antonym to synonym, in each language; the operation is found on other words."""
+    found, _, _ = words_split()
+    seen = {
+        (lang, f): means(model, prompts(lang, f, found)) for lang in words.LANGUAGES for f in ("antonym", "synonym")
+    }
+
+    def trials(language: str, some: list[Word], choice: Choice):
+        antonym, synonym = seen[language, "antonym"], seen[language, "synonym"]
+        ours, theirs = concept(antonym, synonym, choice.clearer), concept(synonym, antonym, choice.clearer)
+        values = swapped(ours, theirs, choice)
+        right = [word(language, p, s, True) for p, s in some]
+        return [(prompt, values) for prompt in prompts(language, "antonym", some)], right
+
+    grid = [
+        Choice(strength, clearer, layer)
+        for strength in (1.0, 1.25, 1.5)
+        for clearer in (1.25, 2.0, 4.0)
+        for layer in (0, 1, 2, 4)
+    ]
+    claim(model, "antonym swapped for synonym", words.LANGUAGES, trials, grid)
+
+
+def operand(model) -> None:
+    """One word for another: nodes that its prompt has and those of other words have not."""
+
+    def trials(language: str, some: list[Word], choice: Choice):
+        texts = prompts(language, "antonym", some)
+        background = means(model, texts)
+        nodes = [concept(means(model, [text]), background, choice.clearer) for text in texts]
+        there = [(here + 3) % len(some) for here in range(len(some))]
+        values = [swapped(nodes[here], nodes[other], choice) for here, other in enumerate(there)]
+        right = [word(language, some[other][0], 1 - some[other][1]) for other in there]
+        return list(zip(texts, values, strict=True)), right
+
+    grid = [Choice(strength, CLEARER, layer) for strength in (1.0, 1.5, 2.0) for layer in (1, 2, 3)]
+    claim(model, "operand swapped", words.LANGUAGES, trials, grid)
+
+
+def language_swap(model) -> None:
+    """The language alone, from each to each; places aligned from the end; found on other words."""
+    found, _, _ = words_split()
     seen = {
         lang: means(model, [p for form in ("antonym", "synonym") for p in prompts(lang, form, found)])
         for lang in words.LANGUAGES
     }
-    for source in words.LANGUAGES:
-        for target in words.LANGUAGES:
-            if source == target:
-                continue
-            places = range(-3, 0)
-            out, into = (concept(seen[a], seen[b], places) for a, b in ((source, target), (target, source)))
-            rows = []
-            for number, (p, s) in enumerate(tested):
-                run = swapped(model, prompts(source, "antonym", [(p, s)])[0], out, into, strength)
-                right = word(target, p, 1 - s)
-                rows.append((top(run) == right, control(run, number) == right))
-            report(
-                f"language {source} swapped for {target}, {strength:g} times", rows, f"{len(out)} off, {len(into)} on"
-            )
+
+    def trials(case: str, some: list[Word], choice: Choice):
+        source, target = case.split(" to ")
+        ours, theirs = (
+            concept(seen[a], seen[b], choice.clearer, range(-3, 0)) for a, b in ((source, target), (target, source))
+        )
+        values = swapped(ours, theirs, choice)
+        return [(prompt, values) for prompt in prompts(source, "antonym", some)], [
+            word(target, p, 1 - s) for p, s in some
+        ]
+
+    cases = [f"{a} to {b}" for a in words.LANGUAGES for b in words.LANGUAGES if a != b]
+    claim(model, "language swapped", cases, trials, [Choice(strength) for strength in (1.0, 1.5, 2.0)])
 
 
 # ---- sums ----
 
 
-def sums(model, factor: float, n: int = 60) -> None:
-    """The second operand's last digit off; the answer's last digit must change and its tens stay within one."""
+def sums(model, n: int = 60) -> None:
+    """The second operand's last digit off; the answer's last digit must change and its tens stay within one.
+
+    Controls are drawn from the same two positions, but from no node that belongs to a last digit, of whichever number.
+    """
     rng = np.random.default_rng(0)
     form = "calc : {} + {} ="
-    drawn = rng.integers(10, 90, size=(400, 2)).tolist()
+    drawn, chosen, tested = (rng.integers(10, 90, size=(size, 2)).tolist() for size in (400, 40, n))
     by_digit = {d: means(model, [form.format(a, b) for a, b in drawn if b % 10 == d][:24]) for d in range(10)}
     whole = means(model, [form.format(a, b) for a, b in drawn[:120]])
-    rows = []
-    for number, (a, b) in enumerate(rng.integers(10, 90, size=(n, 2)).tolist()):
-        out = concept(by_digit[b % 10], whole, range(-2, 0))
-        prompt = form.format(a, b)
-        if not out or not (base := model.intervene(prompt, {f"E_{int(model.model.to_tokens(prompt)[1])}_1": 1.0})):
-            rows.append((False, False))
-            continue
-        if top(base, base.outcome) != str(a + b):
-            continue
-        run = swapped(model, prompt, out, {}, 0.0, factor)
-        rows.append((digit_changed(top(run), a + b), digit_changed(control(run, number), a + b)))
-    report(f"second operand's last digit at {factor:g} times", rows)
+
+    def digits(choice: Choice) -> dict[int, dict]:
+        return {d: concept(seen, whole, choice.clearer, range(-2, 0)) for d, seen in by_digit.items()}
+
+    def off(pairs: list[list[int]], choice: Choice) -> tuple[list[InterventionRun], list[bool]]:
+        nodes = digits(choice)
+        runs = run_all(model, [(form.format(a, b), swapped(nodes[b % 10], {}, choice)) for a, b in pairs])
+        return runs, [digit_changed(top(run), a + b) for run, (a, b) in zip(runs, pairs, strict=True)]
+
+    choice = choose(
+        lambda choice: float(np.mean(off(chosen, choice)[1])), [Choice(clearer=clearer) for clearer in (5.0, 3.0, 2.0)]
+    )
+    runs, hit = off(tested, choice)
+    group = {key for nodes in digits(choice).values() for key in nodes}
+    sizes = np.mean([len(run.edits.features) for run in runs])
+    for name, excluded in (("other features", group), ("namesakes aside", ())):
+        chance = [digit_changed(t, a + b) for t, (a, b) in zip(controls(runs, excluded), tested, strict=True)]
+        report(f"second operand's last digit off ({name})", hit, chance, f"{sizes:.0f} nodes")
 
 
 def digit_changed(answer: str, right: int) -> bool:
@@ -226,21 +316,28 @@ def digit_changed(answer: str, right: int) -> bool:
 
 
 def knock_on(model, texts: Sequence[str], n_features: int = 20) -> None:
-    """Spearman of foretold and measured knock-on effects, mean over features, then over prompts."""
+    """Spearman of foretold and measured knock-on effects of ablated features, on each prompt."""
     settings = {
         "replacement model, frozen": {"mode": "propagating"},
         "model, frozen": {"mode": "constrained"},
         "model, live": {"mode": "constrained", **LIVE},
     }
     for name, options in settings.items():
-        found, influence = [], []
+        pooled, found, sizes, influence, far = [], [], [], [], []
         for text in texts:
             measured = model.trace(text, progress=False).validate(model, n_features=n_features, **options)
+            pooled.append(measured.spearman_pooled)
             found.append(measured.spearman)
+            sizes.append(measured.spearman_size)
             influence.append(measured.influence_spearman)
+            far.append(measured.distances.set_index("distance")["spearman"])
+        by_distance = pd.DataFrame(far).mean()
         print(
-            f"knock-on Spearman, {name}: mean {np.nanmean(found):.3f} (least {np.nanmin(found):.3f}), "
-            f"influence and KL {np.nanmean(influence):.3f}; {len(texts)} prompts",
+            f"knock-on Spearman, {name}, mean of {len(texts)} prompts: {np.nanmean(pooled):.3f} over all effects "
+            f"(least {np.nanmin(pooled):.3f}); {np.nanmean(found):.3f} one feature at a time; "
+            f"{np.nanmean(sizes):.3f} sizes only; "
+            f"influence and KL {np.nanmean(influence):.3f}; all effects by distance: "
+            + ", ".join(f"{d} layers {value:.3f}" for d, value in by_distance.items()),
             flush=True,
         )
 
@@ -324,15 +421,14 @@ def main() -> None:
     )
     parser.add_argument("--stories", type=Path, help="a model instead of atlas")
     parser.add_argument("--transcoder", type=Path, help="and its transcoder")
-    parser.add_argument("--strength", type=float, default=2.0, help="of swapped states")
     arguments = parser.parse_args()
     torch.manual_seed(0)
     model = cl.load(str(arguments.stories), arguments.transcoder) if arguments.stories else cl.load()
     texts = STORIES if arguments.stories else atlas_prompts()
     jobs = {
-        "states": lambda: states(model, arguments.strength),
-        "words": lambda: (operation(model, 1.0), operand(model, 1.5), language_swap(model, 1.5)),
-        "sums": lambda: [sums(model, factor) for factor in (0.0, -1.0)],
+        "states": lambda: states(model),
+        "words": lambda: (operation(model), operand(model), language_swap(model)),
+        "sums": lambda: sums(model),
         "knock-on": lambda: knock_on(model, texts),
         "time": lambda: times(model),
         "batch": lambda: batch(model),

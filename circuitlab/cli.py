@@ -274,6 +274,77 @@ def train(
         click.echo(f"{result.metrics}\nwritten to {folder}")
 
 
+# ---- intervene ----
+
+
+@main.command()
+@click.argument("prompt")
+@model_options
+@click.option(
+    "--set", "factors", multiple=True, metavar="NAME=M", required=False,
+    help="A label, feature (L3/55), node, error or token, and its factor: 0 ablates, -1 inhibits; repeatable.",
+)  # fmt: skip
+@click.option("--value", "values", multiple=True, metavar="NAME=V", help="The same, set to the activation V.")
+@click.option("--at", "positions", multiple=True, metavar="POSITION", help="Where: an index or a token; repeatable.")
+@click.option("--mode", default="propagating", show_default=True, help="propagating, direct, constrained, steering.")
+@click.option("--end-layer", type=int, help="Of mode constrained. Default: the last layer that is set.")
+@click.option("--live", is_flag=True, help="Let attention patterns and norms answer too.")
+@click.option("--tokens", "n_tokens", type=click.IntRange(0), default=0, help="Continue the text by so many tokens.")
+@click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="Likeliest tokens to print.")
+@click.option("--controls", type=click.IntRange(0), default=20, show_default=True, help="Random controls; 0: none.")
+@as_json
+@reports_errors
+def intervene(
+    prompt: str, model: str, transcoder: str | None, device: str | None, dtype: str | None, factors: tuple[str, ...],
+    values: tuple[str, ...], positions: tuple[str, ...], live: bool, top: int, controls: int, json_out: bool,
+    **options: Any,
+) -> None:  # fmt: skip
+    """Run PROMPT with some of its features set to other values: print what it answers before and after."""
+    from circuitlab.interventions import Value
+
+    request: dict[str, Any] = dict(_assignment("--set", text) for text in factors)
+    request |= {name: Value(number) for name, number in (_assignment("--value", text) for text in values)}
+    if not request:
+        raise ValueError("nothing is set: give --set NAME=M, for example --set Texas=-1")
+    loaded = _load(model, transcoder, device, dtype)
+    where = [int(text) if text.removeprefix("-").isdigit() else text for text in positions] or None
+    run = loaded.intervene(
+        prompt, request, positions=where, freeze_attention=not live, freeze_norms=not live, **options
+    )
+    verdict = run.verdict(controls) if controls and run.edits.features else None
+    tokens = run.top_tokens(top)
+    if json_out:
+        sizes = ("effect", "p", "stands_out", "top_changed", "controls_changed")
+        click.echo(_as_text({
+            "prompt": prompt,
+            "set": {name: list(nodes) for name, nodes in run.edits.names.items()},
+            "tokens": _records(tokens, list(tokens.columns)),
+            "continuation": {"before": run.baseline_continuation, "after": run.continuation} if run.n_tokens else None,
+            "verdict": None if verdict is None else {name: getattr(verdict, name) for name in sizes},
+        }))  # fmt: skip
+        return
+    lines = [prompt]
+    lines += [f"  {text}  ({len(run.edits.names[text.rpartition('=')[0]])} nodes)" for text in (*factors, *values)]
+    lines += ["", f"  {'token':<20}{'before':>8}{'after':>9}"]
+    lines += [f"  {row.token.strip():<20}{row.before:>8.1%}{row.after:>9.1%}" for row in tokens.itertuples()]
+    if run.n_tokens:
+        lines += ["", f"  before: {run.baseline_continuation}", f"  after:  {run.continuation}"]
+    if verdict is not None:
+        lines += ["", f"  against random features: {verdict.text}"]
+    click.echo("\n".join(lines))
+
+
+def _assignment(option: str, text: str) -> tuple[str, float]:
+    """NAME=NUMBER; names may hold an equals sign, like the label sum=_5."""
+    name, equals, number = text.rpartition("=")
+    try:
+        if equals and name:
+            return name, float(number)
+    except ValueError:
+        pass
+    raise ValueError(f"{option} {text}: give a name and a number, like {option} Texas=-1")
+
+
 # ---- validate ----
 
 
@@ -305,7 +376,7 @@ def validate(
         records = {name: _records(table, list(table.columns)) for name, table in tables.items()}
         click.echo(_as_text({"prompt": graph.prompt, "summary": numbers, **records}))
         return
-    click.echo(f"{graph.prompt}\n" + "\n".join(f"  {what:<42}{value:.3f}" for what, value in numbers.items()))
+    click.echo("\n  ".join([graph.prompt, *report.lines()]))
     click.echo("\nby layer distance\n" + report.distances.to_string(index=False, float_format="{:.3f}".format))
     if output is not None:
         click.echo(f"written {output}")

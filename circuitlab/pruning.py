@@ -95,6 +95,22 @@ def influence(
     return reach - start
 
 
+def influence_from(links: Links, row: int, counted: Bool[np.ndarray, " node"]) -> Float64[np.ndarray, " node"]:
+    """The unsigned influence of one node on every other, its column of (I − Â)^{-1} − I, by forward substitution."""
+    reach = np.zeros(links.n_nodes)
+    reach[row] = 1.0
+    for first, last in row_blocks(links):
+        span = slice(links.indptr[first], links.indptr[last])
+        source = links.source[span]
+        if last <= row or not reach[source].any():
+            continue
+        shares = _row_shares(links, first, last, counted, np.ones(last - first)) * reach[source]
+        target = np.repeat(np.arange(last - first), np.diff(links.indptr[first : last + 1]))
+        reach[first:last] += np.bincount(target, weights=shares, minlength=last - first)
+    reach[row] = 0.0
+    return reach
+
+
 def _back_substitute_runs(
     links: Links, reach: Float64[np.ndarray, " node"], counted: Bool[np.ndarray, " node"]
 ) -> None:

@@ -9,6 +9,7 @@ Source: Ameisen et al. 2025, "Circuit Tracing", section "Constructing an attribu
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
@@ -161,10 +162,14 @@ def _token(model: Model, token: str | int) -> int:
         raise ValueError(f"{model.name} has no tokenizer: name targets by id, not by the text {token!r}")
     ids = model.tokenizer(token, add_special_tokens=False)["input_ids"]
     if len(ids) != 1 or ids[0] == model.tokenizer.unk_token_id:
-        pieces = model.token_strings(ids)
+        pieces = ", ".join(map(repr, model.token_strings(ids)))
+        known = "it does not know that word" if model.tokenizer.unk_token_id in ids else f"it is {len(ids)}: {pieces}"
+        vocabulary = sorted({piece.strip("▁Ġ ") for piece in model.tokenizer.get_vocab()})
+        near = difflib.get_close_matches(token.strip(), vocabulary, n=3)
+        hint = f"did you mean {', '.join(map(repr, near))}? Else give" if near else "give"
         raise ValueError(
-            f"the target {token!r} must be one token of {model.name}, but it is {len(ids)}: {pieces}; "
-            "give one of them, or its id (a leading space matters to some tokenizers)"
+            f"the target {token!r} must be one token of {model.name}, but {known}; {hint} one token, or its id (a "
+            "leading space matters to some tokenizers)"
         )
     return ids[0]
 

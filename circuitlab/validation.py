@@ -6,7 +6,8 @@ exact by construction; from two layers up they are knock-on effects, and only th
 For every feature and logit t above, the graph's prediction (the linear effect along all paths from s to t, activations
 cut at 0; see interventions/compare.py) stands beside the measured change of t's pre-activation:
 
-    spearman_s  = rank correlation over t                    normalised_error = |predicted − measured| / |measured|
+    spearman    = rank correlation over all s and t; and, stricter, over t for each s, then the mean over s
+    normalised_error = |predicted − measured| / |measured|
     cosine      = ⟨predicted, measured⟩ / (|predicted| |measured|)         both by layer distance, over all s and t
 
 Reads a graph and its model, gives tables. Source: Ameisen et al. 2025, "Circuit Tracing", sections on validating
@@ -16,6 +17,7 @@ attribution graphs by perturbation; https://transformer-circuits.pub/2025/attrib
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,11 +27,11 @@ import pandas as pd
 
 from circuitlab.graph import Graph
 from circuitlab.interventions.compare import agreement, rank_correlation
-from circuitlab.interventions.run import intervene
-from circuitlab.pruning import Scores
+from circuitlab.interventions.result import InterventionRun
+from circuitlab.interventions.run import experiment
+from circuitlab.pruning import Scores, influence_from
 
 if TYPE_CHECKING:
-    from circuitlab.interventions.result import InterventionRun
     from circuitlab.replacement import ReplacementModel
 
 KNOCK_ON = 2
@@ -38,14 +40,35 @@ LEAST_TARGETS = 5
 """A feature that reaches fewer other features has no rank correlation of its own."""
 
 
+READINGS = {
+    "effects compared": "changes of features and logits above an ablated feature",
+    "Spearman, all effects": "1: the graph orders the effects two or more layers up rightly; 0: chance; paper: 0.72",
+    "Spearman, mean over ablated features": "the same for the effects of one feature at a time: stricter",
+    "Spearman, sizes only": "influence, which has no sign, against the size of the effect; 0: chance",
+    "Spearman of influence and KL": "1: the most influential features are those whose ablation changes the answer most",
+    "cosine, mean": "1: effects are foretold up to one common factor",
+    "normalised error, mean": "0: foretold exactly; 1: as far off as a graph that foretells no effect at all",
+    "replacement score": "1: all influence on the answer begins at tokens, none at errors",
+    "completeness score": "1: no node takes anything from errors",
+    "share of the top logit from tokens": "adds up to 1 with errors and constants; signed, so it may be negative",
+    "share of the top logit from errors": "what the transcoder missed: near 0 is good",
+}
+"""Which value of each number is good."""
+
+
+def _number(value: float | int) -> str:
+    return f"{value}" if isinstance(value, int) else f"{value:.3f}"
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Validation:
     """A graph's report. Tables: `features` (one row per ablated feature), `edges` (the strongest out of them),
     `claims` (every source and target), `distances` (by layer distance, targets that are features).
 
-    `spearman` is the mean over ablated features; `influence_spearman` the rank correlation of their influence with
-    the KL divergence (nats) that their ablation makes; `explained` the shares of the top logit that come, along all
-    paths, from tokens, errors and constants: they add up to 1.
+    `spearman_pooled` is over all knock-on effects, `spearman` the mean over ablated features, `spearman_size` the same
+    for the graph's unsigned influence of s on t, (I − Â)^{-1}, and the effect's size. `influence_spearman` is the rank
+    correlation of their influence with the KL divergence (nats) that their ablation makes; `explained` the shares of
+    the top logit that come, along all paths, from tokens, errors and constants: they add up to 1.
     """
 
     prompt: str
@@ -60,25 +83,51 @@ class Validation:
     def spearman(self) -> float:
         return float(np.nanmean(self.features["spearman"].to_numpy(float)))
 
+    @cached_property
+    def spearman_pooled(self) -> float:
+        """Over all pairs of ablated feature and feature two layers up or more."""
+        claims = self.claims
+        knock_on = (claims["kind"].to_numpy() == "feature") & (claims["distance"].to_numpy() >= KNOCK_ON)
+        part = _rows(claims, knock_on)
+        return agreement(part["predicted"].to_numpy(float), part["measured"].to_numpy(float))["spearman"]
+
+    @property
+    def spearman_size(self) -> float:
+        return float(np.nanmean(self.features["spearman_size"].to_numpy(float)))
+
     @property
     def influence_spearman(self) -> float:
         return rank_correlation(self.features["influence"].to_numpy(float), self.features["kl"].to_numpy(float))
 
     def summary(self) -> pd.DataFrame:
-        """The report's numbers: `what`, `value`."""
+        """The report's numbers: `what`, `value` (counts are whole numbers), and `reading`, which value is good."""
         cosine, error = np.nanmean(self.features[["cosine", "normalised_error"]].to_numpy(float), axis=0)
-        rows = {
+        share = {f"share of the top logit from {kind}s": value for kind, value in self.explained.items()}
+        numbers = {
             "ablated features": len(self.features),
             "effects compared": len(self.claims),
+            "Spearman, all effects": self.spearman_pooled,
             "Spearman, mean over ablated features": self.spearman,
+            "Spearman, sizes only": self.spearman_size,
             "Spearman of influence and KL": self.influence_spearman,
-            "cosine, mean": cosine,
-            "normalised error, mean": error,
+            "cosine, mean": float(cosine),
+            "normalised error, mean": float(error),
             "replacement score": self.scores.replacement,
             "completeness score": self.scores.completeness,
-            **{f"share of the top logit from {kind}s": share for kind, share in self.explained.items()},
+            **share,
         }
-        return pd.DataFrame({"what": list(rows), "value": [float(value) for value in rows.values()]})
+        return pd.DataFrame(
+            {
+                "what": list(numbers),
+                "value": pd.Series(list(numbers.values()), dtype=object),
+                "reading": [READINGS.get(what, "") for what in numbers],
+            }
+        )
+
+    def lines(self) -> list[str]:
+        """The summary as lines of text, each number with the sentence that says which value is good."""
+        rows = self.summary().itertuples(index=False)
+        return [f"{what:<40}{_number(value):>8}  {reading}".rstrip() for what, value, reading in rows]
 
     def plot(self, axes: Any = None, title: str | None = None) -> Any:
         """Foretold against measured, and agreement by layer distance: two matplotlib axes."""
@@ -93,7 +142,7 @@ class Validation:
         return Path(path)
 
     def __repr__(self) -> str:
-        return f"<Validation of {self.prompt!r}\n{self.summary().to_string(index=False, header=False)}>"
+        return f"<Validation of {self.prompt!r}\n" + "\n".join(self.lines()) + ">"
 
 
 def validate(
@@ -116,12 +165,13 @@ def validate(
     prompt = graph.metadata.get("token_ids") or graph.prompt
     rows = np.flatnonzero(graph.kind_mask("feature"))
     rows = rows[np.argsort(-graph.nodes["influence"].to_numpy(float)[rows], kind="stable")][:n_features]
+    setting = experiment(model, prompt, mode, None, freeze_attention, freeze_norms, graph)
+    nodes = list(graph.nodes.iloc[np.sort(rows)].itertuples())
+    ablations = [setting.resolve({node.id: 0.0}) for node in nodes]
     features, edges, claims = [], [], []
-    for node in graph.nodes.iloc[np.sort(rows)].itertuples():
-        options = {"mode": mode, "freeze_attention": freeze_attention, "freeze_norms": freeze_norms}
-        run = intervene(model, prompt, {node.id: 0.0}, graph=graph, **options)
-        assert not isinstance(run, list)
-        table = _above(run.compare(graph), graph, int(node.layer))
+    for node, edits, outcome in zip(nodes, ablations, setting.outcomes(ablations), strict=True):
+        run = InterventionRun(setting, edits, outcome)
+        table = _above(run.compare(graph), graph, node)
         features.append(_feature_row(graph, run, node, table))
         claims.append(table.assign(source=node.id))
         edges.append(_edges_of(graph, node.id, table))
@@ -150,11 +200,13 @@ def _require_same_model(graph: Graph, model: ReplacementModel) -> None:
             )
 
 
-def _above(table: pd.DataFrame, graph: Graph, layer: int) -> pd.DataFrame:
-    """Targets of later layers that a prediction exists for, with `distance` in layers."""
+def _above(table: pd.DataFrame, graph: Graph, source: Any) -> pd.DataFrame:
+    """Targets of later layers that a prediction exists for, with `distance` in layers and `influence`, without sign."""
     at = graph.nodes.set_index("id")["layer"].reindex(table.index)
-    distance = at.astype("Float64").fillna(graph.n_layers).astype(float).to_numpy() - layer
-    table = table.reset_index(names="target").assign(distance=distance.astype(int))
+    distance = at.astype("Float64").fillna(graph.n_layers).astype(float).to_numpy() - int(source.layer)
+    influence = influence_from(graph.links, graph.row(source.id), ~graph.kind_mask("constant"))
+    influence = influence[[graph.row(node_id) for node_id in table.index]]
+    table = table.reset_index(names="target").assign(distance=distance.astype(int), influence=influence)
     predicted, measured = table["predicted"].to_numpy(float), table["measured"].to_numpy(float)
     foretold = np.abs(predicted) > 1e-9 * np.abs(predicted).max(initial=1e-30)
     return _rows(table, (table["distance"].to_numpy() > 0) & foretold & ~np.isnan(measured))
@@ -167,6 +219,8 @@ def _rows(table: pd.DataFrame, mask: np.ndarray) -> pd.DataFrame:
 def _feature_row(graph: Graph, run: InterventionRun, node: Any, table: pd.DataFrame) -> dict[str, Any]:
     targets = _rows(table, (table["kind"].to_numpy() == "feature") & (table["distance"].to_numpy() >= KNOCK_ON))
     numbers = agreement(targets["predicted"].to_numpy(float), targets["measured"].to_numpy(float))
+    sizes = agreement(targets["influence"].to_numpy(float), np.abs(targets["measured"].to_numpy(float)))
+    numbers["spearman_size"] = sizes["spearman"]
     top = _rows(table, table["target"].to_numpy() == graph.targets["id"].iloc[0])
     before, after = run.probabilities()
     held = before > 0

@@ -32,6 +32,27 @@ def test_trace_answers_and_writes_what_is_asked(run, tmp_path):
     assert whole.check().attrs["worst"] < 1e-4
 
 
+def test_intervene_prints_before_and_after(run):
+    result = run("intervene", DALLAS, "--set", "Texas=-1", "--tokens", 2, "--controls", 19)
+    assert result.exit_code == 0, result.output
+    lines = result.output.splitlines()
+    assert lines[0] == DALLAS
+    (austin,) = (line.split() for line in lines if line.split()[:1] == ["Austin"])
+    before, after = (float(share.rstrip("%")) for share in austin[1:])
+    assert before > 90
+    assert after < 50
+    assert "stands out" in result.output
+    assert "after: " in result.output
+
+
+def test_intervene_as_json_sets_values_at_places(run):
+    result = run("intervene", DALLAS, "--value", "L3/55=2", "--at", "is", "--controls", 0, "--json", "--live")
+    found = json.loads(result.stdout)
+    assert found["set"] == {"L3/55": ["3_55_11"]}
+    assert found["verdict"] is None
+    assert {"token", "before", "after"} <= set(found["tokens"][0])
+
+
 def test_trace_as_json_is_one_document(run):
     result = run("trace", "calc : 36 + 59 =", "--json", "--paths", 2)
     summary = json.loads(result.stdout)
@@ -49,6 +70,12 @@ def test_trace_as_json_is_one_document(run):
         (["trace", DALLAS, "-o", "no/such/folder/x.svg"], "does not exist"),
         (["trace", DALLAS, "--position", "99"], "position 99 is outside the prompt"),
         (["trace", DALLAS, "--target", "nonsense"], "must be one token"),
+        (["trace", DALLAS, "--target", "Austn"], "did you mean 'Austin'"),
+        (["intervene", DALLAS], "nothing is set: give --set NAME=M"),
+        (["intervene", DALLAS, "--set", "Texas"], "give a name and a number"),
+        (["intervene", DALLAS, "--set", "Texass=0"], "nothing is called 'Texass'; nearest: 'Texas'"),
+        (["intervene", DALLAS, "--set", "Texas=0", "--mode", "propagate"], "did you mean 'propagating'"),
+        (["intervene", DALLAS, "--set", "Texas=0", "--at", "99"], "position 99 is outside the prompt"),
         (["trace", DALLAS, "--transcoder", "nowhere"], "nowhere"),
         (["trace", DALLAS, "--model", "./nowhere/at/all", "--transcoder", "x"], "there is no folder"),
         (["trace", DALLAS, "--model", "./nowhere/at/all"], "there is no folder"),

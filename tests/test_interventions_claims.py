@@ -15,6 +15,8 @@ from click.testing import CliRunner
 import circuitlab as cl
 from circuitlab.atlas import world
 from circuitlab.cli import main
+from circuitlab.interventions.controls import matched_controls
+from circuitlab.pruning import influence_from
 from tests.models import PROMPT, hooks_of, random_transcoder, tiny_hf_model
 
 FORM = "fact : the capital of the state containing {city} is"
@@ -169,8 +171,6 @@ def test_the_state_stands_out_from_controls(atlas):
 
 
 def test_controls_write_as_much_as_the_intervention(atlas):
-    from circuitlab.interventions.controls import matched_controls
-
     run = atlas.intervene(DALLAS, {"Texas": -1.0})
     decoders = atlas.transcoder.W_dec
 
@@ -209,7 +209,34 @@ def test_a_graph_foretells_its_knock_on_effects(atlas, graph):
     top = report.edges.iloc[0]
     edge = graph.outputs(top.source).set_index("id").weight[top.target]
     assert top.predicted == pytest.approx(-edge)
-    assert {"replacement score", "completeness score"} <= set(report.summary().what)
+    summary = report.summary().set_index("what")
+    assert summary.value["ablated features"] == 12
+    assert "ablated features                              12" in repr(report), "counts are whole numbers"
+    assert "paper: 0.72" in summary.reading["Spearman, all effects"]
+    pairs = report.claims[(report.claims.kind == "feature") & (report.claims.distance >= 2)]
+    ranks = pairs[["predicted", "measured"]].rank().corr().iloc[0, 1]
+    assert report.spearman_pooled == pytest.approx(ranks)
+
+
+def test_unsigned_influence_is_the_column_of_the_inverse(graph):
+    """The papers' (I − Â)^{-1} − I by a dense inverse; constants take no part."""
+    small = graph.prune(nodes=0.5, edges=0.9)
+    n, counted = len(small.nodes), ~small.kind_mask("constant")
+    dense = np.zeros((n, n))
+    dense[np.repeat(np.arange(n), np.diff(small.links.indptr)), small.links.source] = np.abs(small.links.weight)
+    dense[:, ~counted] = 0.0
+    dense /= np.maximum(dense.sum(1, keepdims=True), 1e-10)
+    inverse = np.linalg.inv(np.eye(n) - dense) - np.eye(n)
+    for row in np.flatnonzero(small.kind_mask("feature"))[:5].tolist():
+        np.testing.assert_allclose(influence_from(small.links, row, counted), inverse[:, row], atol=1e-6)
+
+
+def test_controls_can_leave_a_group_out(atlas):
+    run = atlas.intervene(DALLAS, {"Texas": -1.0})
+    drawn = {edit.node for control in matched_controls(run, 5, seed=0) for edit in control.features}
+    group = set(sorted(drawn)[:3])
+    again = matched_controls(run, 5, seed=0, excluded=group)
+    assert not group & {edit.node for control in again for edit in control.features}
 
 
 def test_a_wrong_graph_foretells_less(atlas, graph):

@@ -11,6 +11,7 @@ The dose curve moves the intervened features by t · Δa, t from 0 to 1.5.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -46,14 +47,19 @@ class Verdict:
     controls: pd.DataFrame
     dose: pd.DataFrame
 
-    def __repr__(self) -> str:
+    @property
+    def text(self) -> str:
+        """The verdict in one line."""
         times = f"{self.stands_out:.3g} times" if np.isfinite(self.stands_out) else "infinitely"
         said = "stands out" if self.p <= 0.05 else "does not stand out"
         token = "the top token changed" if self.top_changed else "the top token stayed"
         return (
-            f"<Verdict: {said}: {self.effect:.3g} nats, {times} the median control, p={self.p:.2g}; "
-            f"{token} (in {self.controls_changed:.0%} of {len(self.controls)} controls)>"
+            f"{said}: {self.effect:.3g} nats, {times} the median control, p={self.p:.2g}; "
+            f"{token} (in {self.controls_changed:.0%} of {len(self.controls)} controls)"
         )
+
+    def __repr__(self) -> str:
+        return f"<Verdict: {self.text}>"
 
 
 def verdict(run: InterventionRun, n_controls: int = 20, seed: int = 0) -> Verdict:
@@ -88,20 +94,24 @@ def effect_of(run: InterventionRun, outcome: Outcome, before: Float[np.ndarray, 
     return max(divergence, 0.0), int(after.argmax())
 
 
-def matched_controls(run: InterventionRun, n_controls: int, seed: int) -> list[Edits]:
-    """Edits of random active features, as large as the run's; see the module's text."""
+def matched_controls(run: InterventionRun, n_controls: int, seed: int, excluded: Collection[str] = ()) -> list[Edits]:
+    """Edits of random active features, as large as the run's; see the module's text.
+
+    `excluded` names nodes that are not to be drawn, being of the claim's own group.
+    """
     edits = [edit for edit in run.edits.features if edit.pos is not None]
     if not edits:
         raise ValueError("controls need an intervention on features of the prompt, not only on errors or tokens")
-    candidates = _candidates(run, edits)
+    candidates = _candidates(run, edits, excluded)
     return [_control(run, edits, candidates, np.random.default_rng([seed, i])) for i in range(n_controls)]
 
 
-def _candidates(run: InterventionRun, edits: list[FeatureEdit]) -> pd.DataFrame:
-    """Active features at the positions that were intervened on, without the intervened ones and their namesakes."""
+def _candidates(run: InterventionRun, edits: list[FeatureEdit], excluded: Collection[str]) -> pd.DataFrame:
+    """Active features at the positions that were intervened on, but for these, their namesakes and the excluded."""
     table = run.features
-    touched, positions = {edit.node for edit in edits}, {edit.pos for edit in edits}
-    names = {label for node, label in zip(table.index, table["label"], strict=True) if node in touched} - {pd.NA}
+    touched, positions = {edit.node for edit in edits} | set(excluded), {edit.pos for edit in edits}
+    named = {edit.node for edit in edits}
+    names = {label for node, label in zip(table.index, table["label"], strict=True) if node in named} - {pd.NA}
     columns = zip(table.index, table["pos"], table["label"], table["before"], strict=True)
     free = table.iloc[
         [

@@ -115,9 +115,15 @@ def experiment(
 
 
 def experiments(
-    replacement: ReplacementModel, prompts: Sequence[Prompt], mode: str, end_layer: int | None, freeze_attention: bool,
-    freeze_norms: bool, graph: Graph | None, supernodes: Mapping[str, Sequence[str]] | None,
-) -> list[Experiment]:  # fmt: skip
+    replacement: ReplacementModel,
+    prompts: Sequence[Prompt],
+    mode: str = "propagating",
+    end_layer: int | None = None,
+    freeze_attention: bool = True,
+    freeze_norms: bool = True,
+    graph: Graph | None = None,
+    supernodes: Mapping[str, Sequence[str]] | None = None,
+) -> list[Experiment]:
     """The same experiment on several prompts; unperturbed runs that are not known come from one pass."""
     mask_bos = True if graph is None else bool(graph.metadata.get("mask_bos", True))
     baselines = replacement.baselines.of_all(replacement.model, replacement.transcoder, prompts, mask_bos)
