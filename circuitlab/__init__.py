@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from circuitlab.interventions import Added, Cancelled, InterventionRun, Onward, Value
     from circuitlab.model import Model, load_model
     from circuitlab.replacement import Agreement, ReplacementModel, load
+    from circuitlab.store.store import Store
     from circuitlab.targets import Direction, LogitDifference
     from circuitlab.tracing import trace
     from circuitlab.training import TrainingConfig, train
@@ -52,6 +53,7 @@ _HOMES = {
     "Onward": "interventions",
     "ReplacementModel": "replacement",
     "Session": "widgets",
+    "Store": "store.store",
     "TrainingConfig": "training",
     "Transcoder": "transcoder",
     "TranscoderConfig": "transcoder",
@@ -83,6 +85,7 @@ __all__ = [
     "Onward",
     "ReplacementModel",
     "Session",
+    "Store",
     "TrainingConfig",
     "Transcoder",
     "TranscoderConfig",

@@ -11,9 +11,11 @@ holds beyond these parts is kept in `extra` and written again.
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from numbers import Integral
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -190,6 +192,34 @@ def parse_name(name: str) -> tuple[int, int] | None:
     """Layer and index of "L3/55" (or "3/55"); None where the text is no feature's name."""
     found = re.fullmatch(r"\s*[Ll]?(\d{1,6})\s*/\s*(\d{1,12})\s*", name)
     return (int(found[1]), int(found[2])) if found else None
+
+
+def locate(key: Any, n_layers: int, n_features: int, labels: Mapping[str, str]) -> tuple[int, int]:
+    """Layer and index of a feature; ValueError for what is no feature, with the valid range and the nearest label."""
+    valid = f"features are L0/0 to L{n_layers - 1}/{n_features - 1}"
+    place = parse_name(key) if isinstance(key, str) else key
+    if isinstance(key, str) and place is None:
+        raise ValueError(f"{key[:80]!r} names no feature; {_near(key, labels)}{valid}")
+    if not (isinstance(place, tuple) and len(place) == 2 and all(map(_is_integer, place))):
+        raise ValueError(f"{key!r} names no feature: write features['L3/55'] or features[3, 55]; {valid}")
+    layer, index = map(int, place)
+    if not 0 <= layer < n_layers:
+        raise ValueError(f"there is no layer {layer}: layers are 0 to {n_layers - 1}")
+    if not 0 <= index < n_features:
+        raise ValueError(f"layer {layer} has no feature {index}: its features are 0 to {n_features - 1}")
+    return layer, index
+
+
+def _near(text: str, labels: Mapping[str, str]) -> str:
+    close = difflib.get_close_matches(text[:80], set(labels.values()), n=1, cutoff=0.7)
+    if not close:
+        return ""
+    name = next(name for name, label in labels.items() if label == close[0])
+    return f"{name} is labelled {close[0]!r}; "
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def fold(examples: Sequence[Example]) -> tuple[Example, ...]:

@@ -7,7 +7,8 @@ From the weights alone, for feature f of layer l with decoders w_j into layers l
                        pre-activation through the residual stream at the same position, attention left out
 
 with the gains of the norms that stand between (before encoders that read a normed stream, after MLPs that have one).
-From the texts shown (`show_texts`; atlas comes with some hundred): examples, activation histogram, density.
+From a harvest (`attach`), else from the texts shown (`show_texts`; atlas comes with some hundred): examples, activation
+histogram, density. Labels given here are kept beside the store that is attached.
 
 Source: Ameisen et al. 2025, "Circuit Tracing", sections "Feature visualizations" and "Global weights";
 https://transformer-circuits.pub/2025/attribution-graphs/methods.html
@@ -15,17 +16,20 @@ https://transformer-circuits.pub/2025/attribution-graphs/methods.html
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
-from numbers import Integral
+from os import PathLike
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import pandas as pd
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from circuitlab.evidence import (
+    PARTS,
     Evidence,
     Example,
     Histogram,
@@ -33,10 +37,12 @@ from circuitlab.evidence import (
     TokenActivations,
     TokenWeight,
     in_quantiles,
-    parse_name,
+    locate,
 )
 from circuitlab.model import Model, Norm
-from circuitlab.texts import ShownTexts, show, token_activations
+from circuitlab.store.labels import Label, checked
+from circuitlab.store.store import Store
+from circuitlab.texts import Hits, ShownTexts, show, token_activations
 from circuitlab.transcoder import Transcoder
 
 if TYPE_CHECKING:
@@ -45,21 +51,26 @@ if TYPE_CHECKING:
 N_TOKENS = 12
 N_NEIGHBOURS = 14
 KEPT = 256
+TOP_COLUMNS = ("name", "layer", "index", "label", "activation", "position", "token", "share", "density")
 
 
 class Features:
     """The features of a replacement model, by layer and index or by name; each is an `Evidence`.
 
-        model.features["L3/55"]           # or model.features[3, 55]
-        model.features.live("fact : the capital of Texas is", 3, 55)
-        model.features.show_texts(["…"])  # examples from your own texts
-
-    `labels` names features: {"L3/55": "Texas"}.
+    model.features["L3/55"]           # or model.features[3, 55]
+    model.features.live("fact : the capital of Texas is", 3, 55)
+    model.features.show_texts(["…"])  # examples from your own texts
+    model.features.attach("evidence/")    # examples from a harvested corpus
+    model.features.label("L3/55", "Texas")
+    model.features.top_for("a text")  # a table of what is most active on it
     """
 
     def __init__(self, model: ReplacementModel, texts: Sequence[str | Sequence[int]] | None = None) -> None:
-        self.model, self.transcoder, self.labels = model.model, model.transcoder, dict(model.labels)
+        self.model, self.transcoder = model.model, model.transcoder
+        self.store: Store | None = None
         self._replacement = model
+        self._harvested = False
+        self._labels_seen: object = None
         self._texts = None if texts is None else list(texts)
         self._kept: dict[tuple[int, int], Evidence] = {}
         self._strings: dict[int, str] = {}
@@ -67,7 +78,8 @@ class Features:
     def __repr__(self) -> str:
         config = self.transcoder.config
         texts = "no texts" if self._texts == [] else "texts" if self._texts is None else f"{len(self._texts)} texts"
-        return f"Features({config.n_layers} layers x {config.n_features}, {len(self.labels)} labels, {texts})"
+        source = repr(self.store) if self.store is not None and self._harvested else texts
+        return f"Features({config.n_layers} layers x {config.n_features}, {len(self.labels)} labels, {source})"
 
     def __len__(self) -> int:
         return self.transcoder.config.n_layers * self.transcoder.config.n_features
@@ -84,30 +96,91 @@ class Features:
             if len(self._kept) >= KEPT:
                 self._kept.pop(next(iter(self._kept)))
             self._kept[layer, index] = self._evidence(layer, index)
-        return self._kept[layer, index]
+        return replace(self._kept[layer, index], label=self.labels.get(f"L{layer}/{index}", ""))
 
     def locate(self, key: Any) -> tuple[int, int]:
         """Layer and index of a feature; ValueError for what is no feature, with the valid range."""
         config = self.transcoder.config
-        valid = f"features are L0/0 to L{config.n_layers - 1}/{config.n_features - 1}"
-        place = parse_name(key) if isinstance(key, str) else key
-        if isinstance(key, str) and place is None:
-            raise ValueError(f"{key!r} names no feature; {self._near(key)}{valid}")
-        if not (isinstance(place, tuple) and len(place) == 2 and all(map(_is_integer, place))):
-            raise ValueError(f"{key!r} names no feature: write features['L3/55'] or features[3, 55]; {valid}")
-        layer, index = map(int, place)
-        if not 0 <= layer < config.n_layers:
-            raise ValueError(f"there is no layer {layer}: layers are 0 to {config.n_layers - 1}")
-        if not 0 <= index < config.n_features:
-            raise ValueError(f"layer {layer} has no feature {index}: its features are 0 to {config.n_features - 1}")
-        return layer, index
+        return locate(key, config.n_layers, config.n_features, self.labels)
 
-    def _near(self, text: str) -> str:
-        close = difflib.get_close_matches(text, self.labels.values(), n=1, cutoff=0.7)
-        if not close:
-            return ""
-        name = next(name for name, label in self.labels.items() if label == close[0])
-        return f"{name} is labelled {close[0]!r}; "
+    # ---- a store ----
+
+    def attach(self, store: Store | str | PathLike[str]) -> Features:
+        """Take examples, histograms, densities and labels from a harvest from now on; gives this object back.
+
+        `store` is a `Store` or its folder. One that was made with another model or transcoder is a ValueError; a store
+        made from other tools' files carries no fingerprint, so that only the sizes are compared.
+        """
+        store = store if isinstance(store, Store) else Store(store)
+        require_same(store, self.model, self.transcoder)
+        self.store, self._harvested, self._labels_seen = store, True, None
+        self._kept.clear()
+        return self
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Name → label: {"L3/55": "Texas"}. What was labelled in the attached store wins over what came with the model.
+
+        These are the model's labels: graphs and interventions see them too.
+        """
+        labels = self._replacement.labels
+        if self.store is not None and self._labels_seen != self.store.history.version:
+            self._labels_seen = self.store.history.version
+            for name, label in self.store.history.current.items():
+                labels[name] = label.label
+                if not label.label:
+                    del labels[name]
+        return labels
+
+    def label(self, key: Any, text: str) -> None:
+        """Name a feature; "" takes its label away. Kept in the attached store, else as long as the model lives."""
+        layer, index = self.locate(key)
+        name = f"L{layer}/{index}"
+        if self.store is not None:
+            self.store.label(name, text)
+            return
+        self.labels[name] = checked(Label(name, text)).label
+        if not self.labels[name]:
+            del self.labels[name]
+
+    @property
+    def densities(self) -> Mapping[str, float]:
+        """The share of the harvested tokens on which each feature is active, by name; empty without a store."""
+        return {} if self.store is None else self.store.densities
+
+    def search(self, text: str, n: int = 50, examples: bool = False) -> pd.DataFrame:
+        """Features that a text leads to, see `Store.search`. ValueError where no store is attached."""
+        return self._attached("search").search(text, n, examples)
+
+    def filter(self, **by: Any) -> pd.DataFrame:
+        """Features by layer, density and label, see `Store.filter`. ValueError where no store is attached."""
+        return self._attached("filter").filter(**by)
+
+    def _attached(self, what: str) -> Store:
+        if self.store is None:
+            raise ValueError(f"{what} looks through harvested evidence: attach a store first, model.features.attach(…)")
+        return self.store
+
+    def top_for(self, text: str | Sequence[int], n: int = 20) -> pd.DataFrame:
+        """The n features that are most active on a text, the first position left out.
+
+        `name`, `layer`, `index`, `label`, `activation` (the largest on the text), `position` and `token` of it,
+        `share` of the largest activation and `density` in the harvest, where one is attached (else missing).
+        """
+        shown = show(self.model, self.transcoder, [text])
+        strings = self._token_strings(shown.tokens[0])
+        found = [row for layer, hits in enumerate(shown.layers) for row in _peaks(layer, hits)]
+        found.sort(key=lambda row: (-row[2], row[0], row[1]))
+        rows = []
+        for layer, index, activation, position in found[:n]:
+            name = f"L{layer}/{index}"
+            known = self.store.find(layer, index) if self.store is not None else None
+            largest, density = (known.largest, known.density) if known else (None, None)
+            share = activation / largest if largest else None
+            label = self.labels.get(name, "")
+            rows.append((name, layer, index, label, activation, position, strings[position], share, density))
+        table = pd.DataFrame(rows, columns=list(TOP_COLUMNS))
+        return table.astype({"activation": "float64", "share": "float64", "density": "float64"})
 
     # ---- texts ----
 
@@ -115,13 +188,16 @@ class Features:
         """Take examples, histograms and densities from these texts from now on; gives this object back."""
         shown = show(self.model, self.transcoder, texts)
         self._texts = list(texts)
+        self._harvested = False
         self.__dict__["shown"] = shown
         self._kept.clear()
         return self
 
     def with_texts(self, texts: Sequence[str | Sequence[int]]) -> Features:
         """The same features, with examples from these texts."""
-        return Features(self._replacement, texts).show_texts(texts)
+        features = Features(self._replacement, texts)
+        features.store = self.store
+        return features.show_texts(texts)
 
     @cached_property
     def shown(self) -> ShownTexts | None:
@@ -149,7 +225,6 @@ class Features:
         return tuple(self._strings[token] for token in ids)
 
     def _evidence(self, layer: int, index: int) -> Evidence:
-        name = f"L{layer}/{index}"
         weights = logit_weights(self.model, self.transcoder, layer, index)
         parts: dict[str, Any] = {
             "promoted": self._tokens(weights, largest=True),
@@ -164,18 +239,31 @@ class Features:
         if layer == self.transcoder.config.n_layers - 1:
             missing["writes_to"] = "A feature of the last layer writes to the logits alone."
         sources = {part: "weights" for part, value in parts.items() if value}
-        seen, unseen, note = self._from_texts(layer, index, weights)
-        sources |= dict.fromkeys(seen.keys() - {"largest"}, "prompt")
-        return Evidence(
-            layer,
-            index,
-            self.labels.get(name, ""),
-            **parts,
-            **seen,
-            sources=sources,
-            missing=missing | unseen,
-            note=note,
-        )
+        if self._harvested:
+            seen, unseen, note = self._from_store(layer, index, weights)
+        else:
+            seen, unseen, note = self._from_texts(layer, index, weights)
+        sources |= dict.fromkeys(seen.keys() & set(PARTS), "harvest" if self._harvested else "prompt")
+        return Evidence(layer, index, **parts, **seen, sources=sources, missing=missing | unseen, note=note)
+
+    def _from_store(
+        self, layer: int, index: int, weights: Float[Tensor, " vocab"]
+    ) -> tuple[dict[str, Any], dict[str, str], str]:
+        """The parts that a harvest gives, what it does not, and the sentence that says where they are from."""
+        assert self.store is not None
+        known = self.store.find(layer, index)
+        if known is None:
+            sentence = f"{self.store.note} It holds nothing of this feature."
+            return {}, dict.fromkeys(("examples", "activation_histogram", "density"), sentence), sentence
+        examples = known.examples
+        rows = self.store.example_token_ids(layer, index)
+        if rows and max(map(max, rows)) < len(weights):
+            along = [tuple(weights[row].tolist()) for row in rows]
+            examples = tuple(replace(e, logit_weights=w) for e, w in zip(examples, along, strict=True))
+        parts = {"activation_histogram": known.activation_histogram, "density": known.density, "examples": examples}
+        parts = {part: value for part, value in parts.items() if value is not None and value != ()}
+        missing = {part: said for part, said in known.missing.items() if part not in ("reads_from", "writes_to")}
+        return parts | {"largest": known.largest, "extra": known.extra}, missing, known.note
 
     def _from_texts(
         self, layer: int, index: int, weights: Float[Tensor, " vocab"]
@@ -227,16 +315,43 @@ class Features:
         return tuple(found)
 
 
-def _is_integer(value: Any) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool)
-
-
 def _bundled_texts(model: Model) -> list[str]:
     if model.name != "atlas":
         return []
     from circuitlab.atlas.examples import example_texts
 
     return example_texts()
+
+
+def require_same(store: Store, model: Model, transcoder: Transcoder) -> None:
+    """ValueError where a store was made with another model or transcoder."""
+    manifest, config = store.manifest, transcoder.config
+    if manifest.transcoder.get("imported"):
+        if manifest.n_layers > config.n_layers or manifest.n_features > config.n_features:
+            raise ValueError(
+                f"{store.folder} belongs to another transcoder: it has features up to "
+                f"L{manifest.n_layers - 1}/{manifest.n_features - 1}, this one has {config.n_layers} layers of "
+                f"{config.n_features}"
+            )
+        return
+    from circuitlab.harvest.fingerprint import fingerprint
+
+    for what, said, loaded in (("transcoder", manifest.transcoder, transcoder), ("model", manifest.model, model)):
+        found = fingerprint(loaded)
+        if said.get("fingerprint") != found:
+            raise ValueError(
+                f"{store.folder} was harvested with another {what}: its fingerprint is "
+                f"{str(said.get('fingerprint'))[:12]}… ({said.get('name') or 'unnamed'}), that of the one loaded is "
+                f"{found[:12]}…; load what it was made with, or harvest again"
+            )
+
+
+def _peaks(layer: int, hits: Hits) -> Iterator[tuple[int, int, float, int]]:
+    """Layer, index, largest activation and its position, of every feature active on the one text shown."""
+    for index in np.flatnonzero(np.diff(hits.starts)).tolist():
+        of = hits.of(index)
+        at = int(of.activation.argmax())
+        yield layer, index, float(of.activation[at]), int(of.pos[at])
 
 
 # ---- from the weights ----

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from circuitlab.interventions.run import Batch, Prompt
     from circuitlab.interventions.sweep import Sweep
     from circuitlab.interventions.values import Amount, Positions
+    from circuitlab.store.store import Store
 
 ATLAS = Path(__file__).parent / "atlas"
 
@@ -52,13 +53,17 @@ def _no_baselines() -> Baselines:
 class ReplacementModel:
     """A language model with its transcoder and the labels of its features; make one with `load`.
 
-    `labels` names features: {"L3/55": "Texas"}. `baselines` remembers the last prompts that were intervened on.
+    `labels` names features: {"L3/55": "Texas"}; `features.label` and an attached store change them. `baselines`
+    remembers the last prompts that were intervened on.
     """
 
     model: Model
     transcoder: Transcoder
-    labels: Mapping[str, str]
+    labels: dict[str, str]
     baselines: Baselines = field(default_factory=_no_baselines, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "labels", dict(self.labels))
 
     def __repr__(self) -> str:
         return f"ReplacementModel({self.model!r}, {self.transcoder!r}, {len(self.labels)} labels)"
@@ -67,7 +72,8 @@ class ReplacementModel:
         """The attribution graph of a prompt: see `circuitlab.tracing.trace` for all options."""
         from circuitlab.tracing import trace
 
-        return trace(self.model, self.transcoder, prompt, targets, **{"labels": self.labels, **options})
+        known = {"labels": self.features.labels, "densities": self.features.densities}
+        return trace(self.model, self.transcoder, prompt, targets, **{**known, **options})
 
     def intervene(
         self,
@@ -240,13 +246,14 @@ def load(
     tokenizer: Any = None,
     device: str | torch.device | None = None,
     dtype: torch.dtype | None = None,
+    evidence: str | Path | Store | None = None,
 ) -> ReplacementModel:
     """A model with its transcoder: the bundled one, or any Hugging Face model and a folder with a transcoder.
 
     Without a transcoder, or with "neurons", the model's MLP neurons are its features (see `circuitlab.neurons`).
 
     `model` is "atlas" (bundled: offline, seconds, no GPU), a folder, a hub id, or a model in memory (which is copied; a
-    transcoder in memory is left as it is too).
+    transcoder in memory is left as it is too). `evidence` is a harvest's folder, see `Features.attach`.
     Raises FileNotFoundError for a folder that is not there and ValueError for a transcoder made for another model.
     """
     labels: dict[str, str] = {}
@@ -262,12 +269,18 @@ def load(
     if transcoder is None or transcoder == "neurons":
         from circuitlab.neurons import neurons_of
 
-        return ReplacementModel(loaded, neurons_of(loaded), {})
+        return _with(evidence, ReplacementModel(loaded, neurons_of(loaded), {}))
     if not isinstance(transcoder, Transcoder):
         transcoder = read_transcoder(transcoder)
     transcoder = _placed(transcoder, loaded.device, torch.promote_types(loaded.dtype, torch.float32))
     check_fit(loaded, transcoder)
-    return ReplacementModel(loaded, transcoder, labels)
+    return _with(evidence, ReplacementModel(loaded, transcoder, labels))
+
+
+def _with(evidence: str | Path | Store | None, model: ReplacementModel) -> ReplacementModel:
+    if evidence is not None:
+        model.features.attach(evidence)
+    return model
 
 
 def _placed(transcoder: Transcoder, device: torch.device, dtype: torch.dtype) -> Transcoder:

@@ -51,6 +51,7 @@ def trace(
     mask_bos: bool = True,
     constants_by_layer: bool = False,
     labels: Mapping[str, str] | None = None,
+    densities: Mapping[str, float] | None = None,
     progress: bool = True,
 ) -> Graph:
     """The attribution graph of a prompt.
@@ -59,7 +60,8 @@ def trace(
     `max_logits`, covering `logit_mass` of the probability; else a token (text or id), a `LogitDifference`, a
     `Direction`, or a list of these. `max_features` keeps the most influential features and folds the others into
     errors; None keeps all, of neurons the 2,000 most influential (`NEURONS`). `mask_bos` makes all that position 0's
-    MLPs wrote a constant. `labels` names features ("L3/55": "Texas").
+    MLPs wrote a constant. `labels` names features ("L3/55": "Texas"); `densities`, likewise by name, are kept in
+    `metadata["densities"]` for the features of the graph, where the widget's density slider finds them.
 
     Raises ValueError for prompts, targets and numbers that make no sense, saying which and why.
     """
@@ -100,10 +102,19 @@ def trace(
             "max_features": max_features,
             "active_features": n_active,
             **({"basis": "neurons"} if transcoder.exact else {}),
+            **_known_densities(nodes, densities or {}),
             "dtype": str(local.final.dtype).removeprefix("torch."),
             "circuitlab": version("circuitlab"),
         },
     )
+
+
+def _known_densities(nodes: pd.DataFrame, densities: Mapping[str, float]) -> dict[str, dict[str, float]]:
+    """Only those of the graph's own features, in four digits: a store knows hundreds of thousands, a file is small."""
+    features = nodes[nodes["kind"] == "feature"]
+    names = {f"L{layer}/{index}" for layer, index in zip(features["layer"], features["feature"], strict=True)}
+    known = {name: float(f"{densities[name]:.4g}") for name in sorted(names & densities.keys())} if densities else {}
+    return {"densities": known} if known else {}
 
 
 def _logit_targets(local: LocalReplacement, targets: Sequence[Target]) -> Targets:

@@ -260,7 +260,7 @@ def _activation_histogram(
 def _histogram(data: Mapping[str, Any], key: str, largest: float | None, name: str) -> Histogram | None:
     """Without edges in the file the bins split 0 to the largest activation."""
     counts = [
-        whole(count, f"{name}: {key}[{at}]", high=2**62)
+        whole(count, f"{name}: {key}[{at}]", high=2**53)
         for at, count in enumerate(sequence(data.get(key), f"{name}: {key}"))
     ]
     edges = numbers(data.get(f"{key}_edges"), f"{name}: {key}_edges")

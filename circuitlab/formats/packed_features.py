@@ -25,6 +25,7 @@ from circuitlab.formats.files import write_atomically
 
 INDEX = "index.json.gz"
 LARGEST_INDEX = 256 * 2**20
+MOST_FEATURES = 2**26
 _LENGTH = struct.Struct("<I")
 
 
@@ -133,6 +134,8 @@ def write_packed_features(features: Iterable[Evidence], folder: str | Path, n_fe
 
     The same features give the same bytes. Raises ValueError for features out of order or beyond `n_features`.
     """
+    if n_features > MOST_FEATURES:
+        raise ValueError(f"{n_features:,} features a layer are too many to pack; expected at most {MOST_FEATURES:,}")
     folder = Path(folder) / "features"
     folder.mkdir(parents=True, exist_ok=True)
     index: dict[str, Any] = {}
