@@ -16,6 +16,7 @@ import circuitlab as cl
 from circuitlab.atlas import world
 from circuitlab.cli import main
 from circuitlab.interventions.controls import matched_controls
+from circuitlab.interventions.picture import edges_between, factor_of, shown_groups, written
 from circuitlab.pruning import influence_from
 from tests.models import PROMPT, hooks_of, random_transcoder, tiny_hf_model
 
@@ -290,13 +291,43 @@ def test_a_run_draws_what_was_set_and_what_is_left(atlas, graph):
     shown = " ".join(text.get_text() for text in run.plot(n=3, n_groups=4, title="Dallas").figure.findobj(match_text))
     assert "Texas" in shown
     assert "Austin" in shown
-    assert run._factor("Texas") == pytest.approx(-1.0)
-    edges = run._edges_between({"Texas": run.edits.names["Texas"], "answer": [graph.targets.id.iloc[0]]})
+    assert factor_of(run, "Texas") == pytest.approx(-1.0)
+    edges = edges_between(run, {"Texas": run.edits.names["Texas"], "answer": [graph.targets.id.iloc[0]]})
     into = sum(
         graph.outputs(node).set_index("id").weight.get(graph.targets.id.iloc[0], 0) for node in run.edits.names["Texas"]
     )
     assert edges.query("target == 'answer'").weight.sum() == pytest.approx(into, rel=1e-4)
     assert atlas.intervene(DALLAS, {"Texas": -1.0}).plot() is not None
+
+
+def test_the_groups_drawn_are_those_that_matter(atlas, graph):
+    run = atlas.intervene(DALLAS, {"Texas": -1.0}, graph=graph)
+    groups = shown_groups(run, 8)
+    assert list(groups) == ["Texas", "say a capital", "las"], "what was set first; nothing that bears on nothing"
+    assert groups["Texas"] == list(run.edits.names["Texas"])
+    assert not set(groups["las"]) & set(groups["Texas"])
+    assert list(shown_groups(run, 1)) == ["Texas"]
+    other = atlas.intervene(DALLAS, {"Texas": -1.0})
+    unit = other.features.index[written(other) != 0]
+    assert (other.features.loc[unit, "pos"] == len(graph.tokens) - 1).all()
+    assert list(shown_groups(other, 8))[:2] == ["Texas", "say a capital"]
+    some = other.features.loc[[unit[0]]].iloc[0]
+    before, after = (int(chances.argmax()) for chances in other.probabilities())
+    decoder = atlas.transcoder.W_dec[int(some.layer)][int(some.feature)].detach().double().sum(0)
+    towards = (atlas.model.W_U[:, after] - atlas.model.W_U[:, before]).double()
+    assert written(other)[other.features.index.get_loc(unit[0])] == pytest.approx(float(decoder @ towards), rel=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["pdf", "svg", "png", "pgf"])
+def test_a_run_is_saved_as_a_figure_the_same_twice(atlas, graph, tmp_path, kind):
+    run = atlas.intervene(DALLAS, {"Texas": -1.0}, graph=graph)
+    path = run.savefig(tmp_path / f"run.{kind}", width="single-column", title="Texas at −1")
+    assert path.read_bytes() == run.savefig(tmp_path / f"again.{kind}", width=89, title="Texas at −1").read_bytes()
+    assert path.read_bytes() != run.savefig(tmp_path / f"other.{kind}", n=2).read_bytes()
+    if kind == "svg":
+        assert "Intervention on Texas in" in path.read_text("utf-8")
+    with pytest.raises(ValueError, match=r"figures end in .svg, .pdf, .png, .pgf"):
+        run.savefig(tmp_path / "run.gif")
 
 
 def match_text(artist):

@@ -1,8 +1,9 @@
 """Static figures for papers and notebook cells: SVG, PDF, PNG and PGF, without browser, display or LaTeX.
 
 `savefig` writes a whole graph (pruned until it can be read) or, with `view`, the user's subgraph; `draw` puts either
-into the user's own axes; `plot_intervention` shows what an intervention did. What is drawn is decided once (a `Scene`)
-and painted by matplotlib or written as PGF. The same graph and options give the same bytes. Table side: no torch.
+into the user's own axes; `plot_intervention` and `save_intervention` show what an intervention did. What is drawn is
+decided once (a `Scene`) and painted by matplotlib or written as PGF. The same graph and options give the same bytes.
+Table side: no torch.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from circuitlab.figures.cell import DPI, can_paint, cell_png, cell_svg
-from circuitlab.figures.intervention import plot_intervention
+from circuitlab.figures.intervention import intervention_scene, plot_intervention
 from circuitlab.figures.pgf import pgf_text
 from circuitlab.figures.render import figure_bytes, new_axes, paint, small_png
 from circuitlab.figures.scene import Scene
@@ -28,19 +29,23 @@ from circuitlab.layout import lay_out, show_token, theme_named
 from circuitlab.view import View
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.axes import Axes
 
 MILLIMETRES = {"single-column": 89.0, "double-column": 183.0}
 """Widths that journals ask for."""
 FORMATS = ("svg", "pdf", "png", "pgf")
+INTERVENTION = "Intervention"
 POINTS_PER_MILLIMETRE = 72 / 25.4
 
 __all__ = [
     "FORMATS",
     "MILLIMETRES",
     "draw",
+    "intervention_mimebundle",
     "legible",
     "plot_intervention",
+    "save_intervention",
     "savefig",
     "static_mimebundle",
 ]
@@ -66,20 +71,35 @@ def savefig(
     whole graph: `max_nodes` (beyond which it is pruned; by default as many as can be read at this width), `max_labels`,
     `constants`. Of a subgraph: `ends` (add tokens and the answer where none is pinned).
     """
-    path = Path(path)
-    kind = path.suffix.lower().lstrip(".")
-    if kind not in FORMATS:
-        raise ValueError(f"{path}: figures end in {', '.join('.' + f for f in FORMATS)}, not in {path.suffix!r}")
+    path, kind = Path(path), _kind(path)
     _check_range("dpi", dpi)
     if ax is None:
         scene = _scene(graph, _points(width), view, options)
-        return write_atomically(path, [_content(graph, scene, kind, dpi)])
+        return write_atomically(path, [_content(scene, kind, dpi, *_about(graph))])
     if kind == "pgf" and not shutil.which("xelatex"):
         raise ValueError(f"{path}: only LaTeX's xelatex can write PGF of your own axes, and it is not installed; "
                          "save a .pdf, or leave ax out: the graph alone needs no LaTeX")  # fmt: skip
     figure = draw(graph, ax=ax, view=view, **options).get_figure(root=True)
     assert figure is not None
-    return write_atomically(path, [figure_bytes(figure, kind, dpi, _provenance(graph, kind))])
+    return write_atomically(path, [figure_bytes(figure, kind, dpi, _provenance(kind, *_about(graph)))])
+
+
+def save_intervention(
+    path: str | PathLike[str],
+    before_after: pd.DataFrame,
+    remaining: pd.DataFrame,
+    edges: pd.DataFrame,
+    about: str = "",
+    width: str | float | int = "double-column",
+    dpi: int = 300,
+    **options: Any,
+) -> Path:
+    """Draw an intervention into a file, .svg, .pdf, .png or .pgf; tables and options (`title`, `theme`, `font_size`) as
+    in `plot_intervention`, `width` and `dpi` as in `savefig`; `about` says in the file what it shows."""
+    path, kind = Path(path), _kind(path)
+    _check_range("dpi", dpi)
+    scene = intervention_scene(before_after, remaining, edges, _points(width), **options)
+    return write_atomically(path, [_content(scene, kind, dpi, INTERVENTION, about)])
 
 
 def draw(
@@ -97,12 +117,21 @@ def draw(
     return paint(scene, new_axes(scene) if ax is None else ax)
 
 
-def _content(graph: Graph, scene: Scene, kind: str, dpi: int) -> bytes:
+def _kind(path: str | PathLike[str]) -> str:
+    """The format that a path's ending asks for."""
+    ending = Path(path).suffix
+    kind = ending.lower().lstrip(".")
+    if kind not in FORMATS:
+        raise ValueError(f"{path}: figures end in {', '.join('.' + f for f in FORMATS)}, not in {ending!r}")
+    return kind
+
+
+def _content(scene: Scene, kind: str, dpi: int, title: str, about: str) -> bytes:
     if kind == "pgf":
-        return pgf_text(scene, f"Attribution graph of {show_token(graph.prompt[:200])!r}").encode("utf-8")
+        return pgf_text(scene, about[:200] or title).encode("utf-8")
     figure = paint(scene, new_axes(scene)).get_figure(root=True)
     assert figure is not None
-    return figure_bytes(figure, kind, dpi, _provenance(graph, kind))
+    return figure_bytes(figure, kind, dpi, _provenance(kind, title, about))
 
 
 def _scene(graph: Graph, points: float, view: Any, options: dict[str, Any]) -> Scene:
@@ -152,12 +181,20 @@ def static_mimebundle(graph: Graph, view: View | None = None, **options: Any) ->
     """
     view = None if view is None or view.is_empty else view
     scene = _scene(graph, _points(230.0), view, {"font_size": 8.0, **options})
-    png, svg = _cell_pictures(scene, _provenance(graph, "png"))
-    return {
-        "text/plain": repr(graph),
-        "image/png": base64.b64encode(png).decode("ascii"),
-        "image/svg+xml": svg,
-    }
+    return _mimebundle(scene, repr(graph), *_about(graph))
+
+
+def intervention_mimebundle(
+    before_after: pd.DataFrame, remaining: pd.DataFrame, edges: pd.DataFrame, text: str, about: str = ""
+) -> dict[str, Any]:
+    """The same of an intervention, its tables as in `plot_intervention`; `text` is its `text/plain`."""
+    scene = intervention_scene(before_after, remaining, edges, _points(230.0), font_size=8.0)
+    return _mimebundle(scene, text, INTERVENTION, about)
+
+
+def _mimebundle(scene: Scene, text: str, title: str, about: str) -> dict[str, Any]:
+    png, svg = _cell_pictures(scene, _provenance("png", title, about))
+    return {"text/plain": text, "image/png": base64.b64encode(png).decode("ascii"), "image/svg+xml": svg}
 
 
 def _cell_pictures(scene: Scene, origin: dict[str, Any]) -> tuple[bytes, str]:
@@ -189,15 +226,19 @@ def _axes_width(ax: Axes) -> float:
     return float(ax.get_window_extent().width / ax.figure.dpi * 72)
 
 
-def _provenance(graph: Graph, kind: str) -> dict[str, Any]:
-    """What the file says about its origin, in the fields each format has; no dates."""
+def _about(graph: Graph) -> tuple[str, str]:
+    """Title and description of a graph's figures."""
     origin = ", ".join(f"{key} {graph.metadata[key]}" for key in ("model", "transcoder") if graph.metadata.get(key))
     prompt = show_token(graph.prompt[:2000])
-    text = f"Attribution graph of {prompt!r}" + (f" ({origin})" if origin else "")
+    return "Attribution graph", f"Attribution graph of {prompt!r}" + (f" ({origin})" if origin else "")
+
+
+def _provenance(kind: str, title: str, about: str) -> dict[str, Any]:
+    """What the file says about its origin, in the fields each format has; no dates."""
     if kind == "svg":
-        return {"Title": "Attribution graph", "Description": text, "Creator": "circuitlab", "Date": None}
+        return {"Title": title, "Description": about, "Creator": "circuitlab", "Date": None}
     if kind == "pdf":
-        return {"Title": "Attribution graph", "Subject": text, "Creator": "circuitlab", "CreationDate": None}
+        return {"Title": title, "Subject": about, "Creator": "circuitlab", "CreationDate": None}
     if kind == "png":
-        return {"Title": "Attribution graph", "Description": text, "Software": "circuitlab"}
+        return {"Title": title, "Description": about, "Software": "circuitlab"}
     return {}

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 WIDTH = 183.0 * 72 / 25.4
+NARROW = 130.0 * 72 / 25.4
+BESIDE = 56.0
+"""Width in em from which the answers stand beside the boxes, not below them."""
 LABEL_ROOM = 9.0
 MAX_TOKENS = 10
 WEAKEST = 0.02
@@ -30,7 +33,7 @@ def plot_intervention(
     ax: Axes | None = None,
     title: str | None = None,
     theme: str | Theme = "light",
-    font_size: float | int = 7.0,
+    font_size: float | int | None = None,
 ) -> Axes:
     """Draw an intervention into `ax`, or a new double-column figure, and return the axes.
 
@@ -44,16 +47,30 @@ def plot_intervention(
 
     A box is the paler the less activation it has left, and says how much; what was intervened on has its factor and
     a thick border, orange for less and blue for more. To a file:
-    `plot_intervention(…).figure.savefig("run.pdf")`.
+    `save_intervention("run.pdf", …)`.
     """
+    points = WIDTH if ax is None else float(ax.get_window_extent().width / ax.figure.dpi * 72)
+    scene = intervention_scene(before_after, remaining, edges, points, title, theme, font_size)
+    return paint(scene, new_axes(scene) if ax is None else ax)
+
+
+def intervention_scene(
+    before_after: pd.DataFrame,
+    remaining: pd.DataFrame,
+    edges: pd.DataFrame,
+    points: float | int,
+    title: str | None = None,
+    theme: str | Theme = "light",
+    font_size: float | int | None = None,
+) -> Scene:
+    """What `plot_intervention` draws, `points` wide; ValueError for tables that lack a column or name a box twice."""
     _check(before_after, ("token", "before", "after"), "before_after")
     _check(remaining, ("name", "factor", "remaining"), "remaining")
     _check(edges, ("source", "target", "weight"), "edges")
     if remaining["name"].duplicated().any():
         raise ValueError(f"remaining names {remaining.loc[remaining['name'].duplicated(), 'name'].iloc[0]!r} twice")
-    points = WIDTH if ax is None else float(ax.get_window_extent().width / ax.figure.dpi * 72)
-    scene = _scene(before_after, remaining, edges, points, float(font_size), theme_named(theme), title)
-    return paint(scene, new_axes(scene) if ax is None else ax)
+    em = float(font_size or (5.5 if points < NARROW else 7.0))
+    return _scene(before_after, remaining, edges, float(points), em, theme_named(theme), title)
 
 
 def _check(table: pd.DataFrame, columns: tuple[str, ...], name: str) -> None:
@@ -74,19 +91,21 @@ def _scene(
 ) -> Scene:
     rows = remaining.to_dict("records")
     arrows = _arrows([row["name"] for row in rows], edges)
-    left = 0.62 * width if rows and len(before_after) else width if rows else 0.0
+    beside = width >= BESIDE * em or not rows or not len(before_after)
+    left = 0.0 if not rows else 0.62 * width if beside and len(before_after) else width
     boxes = [_box(row, layer, em) for row, layer in zip(rows, _layers(rows, arrows), strict=True)]
     boxes = with_room(boxes, arrows, em)
     at, high = place(boxes, arrows, left, em) if boxes else (np.zeros((0, 2)), 0.0)
     bars = (2.2 * min(len(before_after), MAX_TOKENS) + 3.2) * em if len(before_after) else 0.0
-    whole = max(high, bars, 4 * em)
-    at[:, 1] += (whole - high) / 2
+    whole = max(high, bars, 4 * em) if beside else high + 1.6 * em + bars
+    at[:, 1] += (whole - high) / 2 if beside else 0.0
     scene = Scene(width, -2.1 * em if title else 0.0, whole, em, theme)
     draw_arrows(scene, boxes, at, arrows)
     for box, row, middle in zip(boxes, rows, at, strict=True):
         _draw(scene, box, row, middle)
     if len(before_after):
-        _bars(scene, before_after.head(MAX_TOKENS), left + 1.5 * em, (whole - bars) / 2)
+        start = left + 1.5 * em if beside else 0.4 * em
+        _bars(scene, before_after.head(MAX_TOKENS), start, (whole - bars) / 2 if beside else whole - bars)
     if title:
         scene.write_fitting(0.4 * em, scene.top + 0.95 * em, readable(title), size=1.15, bold=True)
     return scene

@@ -171,44 +171,23 @@ class InterventionRun:
         return verdict(self, n_controls, seed)
 
     def plot(self, n: int = 8, n_groups: int = 8, ax: Any = None, title: str | None = None, **options: Any) -> Any:
-        """Draw tokens before and after, and what is left of each group: what was set and `n_groups` more.
+        """Draw `n` tokens before and after, and what is left of `n_groups` groups: what was set, and what else changed
+        and bears on the answer (see `circuitlab.interventions.picture`).
 
-        The others are those whose activation changed most; edges between groups are the graph's, added up, where the
-        run has a graph. Options go to `circuitlab.figures.plot_intervention`; returns matplotlib axes.
+        Edges between groups are the graph's, added up, where the run has a graph. Options go to
+        `circuitlab.figures.plot_intervention`; returns matplotlib axes.
         """
         from circuitlab.figures import plot_intervention
+        from circuitlab.interventions.picture import tables
 
-        groups = {name: list(ids) for name, ids in self.edits.names.items()}
-        claimed = {node for ids in groups.values() for node in ids}
-        others = {name: [i for i in ids if i not in claimed] for name, ids in self._groups().items()}
-        others = {name: ids for name, ids in others.items() if ids and name not in groups}
-        left_over = self.remaining(others)
-        change = np.abs(left_over["after"].to_numpy(float) - left_over["before"].to_numpy(float))
-        for row in np.argsort(-change, kind="stable")[:n_groups].tolist():
-            name = str(left_over.index[row])
-            groups[name] = others[name]
-        left = self.remaining(groups).reset_index()
-        left["factor"] = [self._factor(str(name)) for name in left["name"]]
-        tokens = self.top_tokens(n)
-        return plot_intervention(tokens, left, self._edges_between(groups), ax=ax, title=title, **options)
+        return plot_intervention(*tables(self, n, n_groups), ax=ax, title=title, **options)
 
-    def _factor(self, name: str) -> float:
-        """What a group was multiplied by; NaN where it was left alone."""
-        if name not in self.edits.names:
-            return np.nan
-        part = self.features.reindex(list(self.edits.names[name]))
-        before, after = part[["before", "after"]].to_numpy(float).sum(0).tolist()
-        return after / before if before else np.nan
+    def savefig(self, path: Any, n: int = 8, n_groups: int = 8, **options: Any) -> Any:
+        """The same as a file, .pdf, .svg, .png or .pgf, without browser or display; gives its path.
 
-    def _edges_between(self, groups: Mapping[str, Sequence[str]]) -> pd.DataFrame:
-        """`source`, `target`, `weight`: the graph's edges between groups, added up."""
-        if self.experiment.graph is None:
-            return pd.DataFrame({"source": [], "target": [], "weight": []})
-        owner = {node: name for name, ids in groups.items() for node in ids}
-        summed: dict[tuple[str, str], float] = {}
-        for source, target, weight in self.experiment.graph.edges.itertuples(index=False, name=None):
-            ends = owner.get(source), owner.get(target)
-            if ends[0] is not None and ends[1] is not None and ends[0] != ends[1]:
-                summed[ends[0], ends[1]] = summed.get((ends[0], ends[1]), 0.0) + float(weight)
-        rows = [(source, target, weight) for (source, target), weight in summed.items()]
-        return pd.DataFrame(rows, columns=["source", "target", "weight"])
+        Options: `width` ("single-column", "double-column" or millimetres), `dpi`, `title`, `theme`, `font_size`.
+        """
+        from circuitlab.figures import save_intervention
+        from circuitlab.interventions.picture import about, tables
+
+        return save_intervention(path, *tables(self, n, n_groups), about=about(self), **options)
