@@ -257,6 +257,20 @@ def test_a_batch_is_its_prompts_one_by_one(family, monkeypatch):
     assert len(passes) == 1 + 3 * 2 + 4 * 2, "one pass for the baselines, one for each setting that is not frozen"
 
 
+def test_numbers_may_be_numpys_and_rows_a_tensors(atlas):
+    feature = first_feature(atlas)
+    feature = "L{}/{}".format(*feature.split("_"))
+    plain, other = (atlas.intervene(DALLAS, {feature: half}, positions=10) for half in (0.5, np.float32(0.5)))
+    torch.testing.assert_close(plain.logits, other.logits)
+    rows = torch.stack([atlas.model.to_tokens(DALLAS), atlas.model.to_tokens(DALLAS.replace("Dallas", "Houston"))])
+    assert len(atlas.intervene(rows, {"Texas": 0})) == 2
+
+
+def test_a_run_shows_its_likeliest_tokens_before_and_after(atlas):
+    shown = repr(atlas.intervene(DALLAS, {"Texas": -1.0}, freeze_attention=False, freeze_norms=False))
+    assert "'Austin' (100.0%) →" in shown
+
+
 def test_tokens_are_edited_in_their_own_prompt():
     model, prompts = tiny(), [PROMPT, [*PROMPT[:3], 40]]
     for frozen in (True, False):

@@ -19,6 +19,7 @@ from circuitlab.interventions.edits import Edits
 from circuitlab.interventions.forward import PairedForward
 from circuitlab.interventions.modes import Mode
 from circuitlab.model import Model
+from circuitlab.targets import require_whole
 
 if TYPE_CHECKING:
     from circuitlab.replacement import ReplacementModel
@@ -58,6 +59,7 @@ class Chooser:
 
 def room(model: Model, n_prompt: int, n_tokens: int) -> None:
     """ValueError if the continuation is negative or longer than the context."""
+    require_whole("n_tokens", n_tokens)
     if n_tokens < 0:
         raise ValueError(f"n_tokens={n_tokens} must be 0 or more")
     if n_prompt + n_tokens > model.n_ctx:

@@ -33,6 +33,8 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass
 
+from circuitlab.targets import require_whole
+
 NAMES = ("propagating", "direct", "constrained", "steering")
 
 
@@ -78,6 +80,7 @@ def resolve_mode(
     last = max(layers, default=0)
     if end_layer is None:
         end_layer = last
+    require_whole("end_layer", end_layer)
     if not 0 <= end_layer < n_layers:
         raise ValueError(f"end_layer={end_layer} is outside the model's layers 0 to {n_layers - 1}")
     if end_layer < last:

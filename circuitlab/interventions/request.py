@@ -15,6 +15,7 @@ import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
 from circuitlab.interventions.baseline import Baseline
@@ -75,7 +76,7 @@ class Resolver:
         if ids is not None:
             return self._nodes(name, ids, scale, offset, amount)
         features = self.features(name)
-        return self._features(name, features, place, scale, offset, isinstance(amount, (int, float)))
+        return self._features(name, features, place, scale, offset, isinstance(amount, Real))
 
     def _require_same_prompt(self, graph: Graph) -> None:
         ids = graph.metadata.get("token_ids")
@@ -213,7 +214,7 @@ class Resolver:
             found = list(range(n))[positions]
             if not found:
                 raise ValueError(f"positions={positions} holds none of the prompt's {n} tokens")
-        elif isinstance(positions, (int, str)):
+        elif isinstance(positions, str) or not isinstance(positions, Iterable):
             found = self._indices(positions)
         else:
             found = sorted({index for item in positions for index in self._indices(item)})
@@ -221,7 +222,7 @@ class Resolver:
             raise ValueError("position 0 is masked: it has no features")
         return Place(tuple(pos for pos in found if pos >= first), False, True)
 
-    def _indices(self, position: int | str) -> list[int]:
+    def _indices(self, position: Any) -> list[int]:
         n, strings = self.baseline.n_positions, [text.strip() for text in self.baseline.strings]
         if isinstance(position, str):
             found = [index for index, text in enumerate(strings) if text == position.strip()]
@@ -230,11 +231,12 @@ class Resolver:
                 hint = f"; nearest: {', '.join(map(repr, near))}" if near else ""
                 raise ValueError(f"the prompt has no token {position!r}{hint}; its tokens are {' '.join(strings)}")
             return found
-        if isinstance(position, bool) or not isinstance(position, int):
+        if isinstance(position, bool) or not isinstance(position, Integral):
             raise ValueError(f"a position is an index, a token's text, a slice or cl.Onward(…), not {position!r}")
-        if not -n <= position < n:
-            raise ValueError(f"position {position} is outside the prompt of {n} tokens: 0 to {n - 1}, or -{n} to -1")
-        return [position % n]
+        index = int(position)
+        if not -n <= index < n:
+            raise ValueError(f"position {index} is outside the prompt of {n} tokens: 0 to {n - 1}, or -{n} to -1")
+        return [index % n]
 
     # ---- edits ----
 
@@ -254,7 +256,7 @@ class Resolver:
                 raise ValueError(
                     f"{node_id!r} is a vector, so {amount!r} says nothing; give a factor M (0 takes it away)"
                 )
-        if isinstance(amount, (int, float)) and not errors and not tokens:
+        if isinstance(amount, Real) and not errors and not tokens:
             self._require_active(name, features)
         return Edits(tuple(features), errors, tokens, {name: tuple(ids)})
 

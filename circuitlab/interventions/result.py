@@ -34,7 +34,7 @@ class InterventionRun:
     sampling: Sampling = GREEDY
 
     def __repr__(self) -> str:
-        before, after = self.top_tokens(1), self.top_tokens(1, by="after")
+        before, after = (self.top_tokens(1, by=which) for which in ("before", "after"))
         text = "".join(self.experiment.baseline.strings)
         changed = "unchanged" if before.token_id[0] == after.token_id[0] else f"→ {after.token[0].strip()!r}"
         return (

@@ -183,6 +183,8 @@ def intervene(
 
 def is_batch(prompt: Prompt | Batch) -> TypeIs[Batch]:
     """Several prompts, not one text or one list of ids."""
+    if isinstance(prompt, Tensor):
+        return prompt.ndim == 2
     return (
         isinstance(prompt, Sequence) and not isinstance(prompt, str) and bool(prompt) and not isinstance(prompt[0], int)
     )

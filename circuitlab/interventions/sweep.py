@@ -66,6 +66,8 @@ def sweep(
     """
     if sum((factors is not None, end_layers is not None, each)) > 1:
         raise ValueError("a sweep goes over one thing: give factors=, or end_layers=, or each=True")
+    if n_tokens < 1:
+        raise ValueError(f"n_tokens={n_tokens}: follow at least 1 token")
     listed = [names] if isinstance(names, str) else list(names)
     if end_layers is not None:
         mode, end_layer = "constrained", None

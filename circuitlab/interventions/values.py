@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 
@@ -43,7 +44,7 @@ Positions = Position | Sequence[int | str]
 def as_affine(name: str, amount: Any) -> tuple[float, float]:
     """(scale, offset) of v' = scale · v + offset; ValueError for what is no finite number."""
     number = amount.value if isinstance(amount, (Value, Added)) else amount
-    if isinstance(number, bool) or not isinstance(number, (int, float)):
+    if isinstance(number, bool) or not isinstance(number, Real):
         raise ValueError(f"{name!r}: {amount!r} is no number; give a factor M, cl.Value(v) or cl.Added(v)")
     number = float(number)
     if not abs(number) < float("inf"):
