@@ -21,6 +21,14 @@ _SOURCE = re.compile(r"(?:([^/]+)/)?\d+-([^/]+)")
 _ADDRESS = re.compile(r"https?://(?:www\.)?neuronpedia\.org/([^/?#]+)/([^/?#]+)/?")
 
 
+def page_address(graph: Graph) -> str:
+    """The address of any feature's page with {layer} and {feature} in it; empty where it is not the same for all."""
+    side = graph.metadata.get("json") or {}
+    known = source_set((side.get("file") or {}).get("metadata") or {})
+    mixed = any(node.get("feature_type") == "lorsa" for node in (side.get("nodes") or {}).values())
+    return f"{SITE}/{known[0]}/{{layer}}-{known[1]}/{{feature}}" if known and not mixed else ""
+
+
 def neuronpedia_urls(graph: Graph) -> pd.Series:
     """The address of each node's page, by node id; missing where there is none or the source set is not known."""
     file = ((graph.metadata.get("json") or {}).get("file") or {}).get("metadata") or {}

@@ -34,7 +34,7 @@ def list_graphs(folder: str | Path) -> pd.DataFrame:
             raise ValueError(f"{index}: graphs[{i}].slug is {row['slug']!r:.60}; expected the plain name of a file")
         path = folder / f"{row['slug']}.json"
         rows.append({**row, "path": str(path) if path.is_file() else None})
-    return pd.DataFrame(rows, columns=["slug", "scan", "prompt", "path"])
+    return pd.DataFrame(rows, columns=["slug", "scan", "prompt", "path"], dtype=object)
 
 
 def write_graph_index(folder: str | Path) -> Path:

@@ -157,7 +157,8 @@ def _expect(name: str, key: str, value: Any, types: tuple[type, ...], expected: 
 def _member(name: str, owner: dict, key: str, types: tuple[type, ...], where: str = "") -> Any:
     kind = " or ".join(_TYPE_NAMES[t] for t in types)
     if key not in owner:
-        raise ValueError(f"{name}: {where}{key} is missing; expected {kind} (found {', '.join(owner) or 'nothing'})")
+        found = ", ".join(owner) or "nothing"
+        raise ValueError(f"{name}: {where}{key} is missing; expected {kind} (found {found:.300})")
     return _expect(name, where + key, owner[key], types, kind)
 
 

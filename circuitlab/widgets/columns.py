@@ -22,6 +22,7 @@ from jaxtyping import Float, Int
 
 from circuitlab.graph import KINDS, Graph
 from circuitlab.layout import Layout, clip_text, lay_out, show_token, text_width
+from circuitlab.neuronpedia import page_address
 from circuitlab.pruning import ROUNDING, edge_influence, influence, logit_weights
 from circuitlab.view import View
 
@@ -76,6 +77,7 @@ def columns(graph: Graph, densities: Mapping[str, float | int] | None = None, ma
         "n_layers": graph.n_layers,
         "pruned": "pruned" in graph.metadata,
         "neurons": graph.metadata.get("basis") == "neurons",
+        "neuronpedia": page_address(graph),
     }
     numbers = _node_numbers(graph, densities or {})
     return Columns(

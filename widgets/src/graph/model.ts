@@ -31,6 +31,7 @@ export interface Strings {
   n_layers: number;
   pruned: boolean;
   neurons?: boolean;
+  neuronpedia?: string;
 }
 
 /** Missing numbers are NaN. Edges are sorted by target; a source's row is below its target's. */

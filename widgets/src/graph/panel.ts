@@ -146,13 +146,20 @@ export class Panel {
       ["density", formatPercent(model.number("density", row))],
       ["group", this.events.groupOf(row)],
     ];
-    return element(
+    const list = element(
       "dl",
       { class: "facts" },
       ...facts
         .filter(([, value]) => value !== "")
         .map(([term, value]) => element("div", {}, element("dt", {}, term), element("dd", {}, value))),
     );
+    const page = model.strings.neuronpedia;
+    if (page && kind === "feature" && layer !== null && feature !== null) {
+      const href = page.replace("{layer}", String(layer)).replace("{feature}", String(feature));
+      const link = element("a", { href, target: "_blank", rel: "noopener noreferrer" }, "Neuronpedia");
+      list.append(element("div", {}, element("dt", {}, "page"), element("dd", {}, link)));
+    }
+    return list;
   }
 
   private path(row: number): HTMLElement[] {
