@@ -1,5 +1,6 @@
 """The feature dashboard's Python side: what is sent, what is refused, and how it follows a graph's session."""
 
+import base64
 import json
 import subprocess
 import sys
@@ -165,3 +166,19 @@ cl.FeatureDashboard({"L0/1": cl.Evidence(0, 1)}, "L0/1")
 assert "torch" not in sys.modules and "transformers" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_cell_also_holds_a_picture_of_the_feature():
+    widget = cl.FeatureDashboard(Known(), "L0/1")
+    shown, _ = widget._repr_mimebundle_()
+    assert "application/vnd.jupyter.widget-view+json" in shown
+    assert shown["text/plain"] == "<FeatureDashboard L0/1 'Texas'>"
+    svg = shown["image/svg+xml"]
+    for text in ("Texas", "L0/1", "&lt;b&gt;", "Promoted", "+0.123", "Suppressed"):
+        assert text in svg
+    assert base64.b64decode(shown["image/png"]).startswith(b"\x89PNG")
+    assert widget._repr_mimebundle_()[0] == shown
+    widget.labels = {"L0/1": "my city"}
+    assert "my city" in widget._repr_mimebundle_()[0]["image/svg+xml"]
+    widget.feature = ""
+    assert "image/png" not in widget._repr_mimebundle_()[0]

@@ -1,5 +1,6 @@
 """The sliders' Python side: rows by name, one request per state, the newest run only, state that fits the graph."""
 
+import base64
 import json
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 from graphs import closing_graph
 
 import circuitlab as cl
+from circuitlab.widgets.sliders import report
 from circuitlab.widgets.sliders.newest import Newest
 from circuitlab.widgets.sliders.request import MODES, Onward, Setting, Value, request
 from circuitlab.widgets.sliders.rows import Catalogue
@@ -426,6 +428,34 @@ def test_any_text_may_be_a_name(graph, ids, model):
     assert len(shown["title"]) <= 100
     assert "\u202e" not in shown["title"]
     sliders.close()
+
+
+# ---- where no widget can run ----
+
+
+def test_a_cell_also_holds_a_picture_of_before_and_after(sliders):
+    sliders.factors = {"Texas": -1.0}
+    shown, _ = sliders._repr_mimebundle_()
+    assert "application/vnd.jupyter.widget-view+json" in shown
+    assert "Texas" in shown["text/plain"]
+    for text in ("Texas", "× −1", "−100%", "yes", "75%", "50%"):
+        assert text in shown["image/svg+xml"]
+    assert base64.b64decode(shown["image/png"]).startswith(b"\x89PNG")
+    assert sliders._repr_mimebundle_()[0] == shown
+    sliders.factors = {"Texas": 2.0}
+    assert sliders._repr_mimebundle_()[0]["image/png"] != shown["image/png"]
+
+
+def test_the_picture_leaves_out_what_has_not_changed():
+    group = {"set": False, "before": 1.0, "after": 1.001}
+    result = {
+        "tokens": [{"token": "a", "before": 0.5, "after": 0.5}],
+        "groups": [{**group, "name": "same"}, {**group, "name": "less", "after": 0.5}, {**group, "name": "new",
+                   "before": 0.0}, {**group, "name": "set", "set": True}],
+    }  # fmt: skip
+    _, remaining, _ = report.tables(result)
+    assert remaining["label"].tolist() == ["set", "new", "less"]
+    assert remaining["factor"].isna().tolist() == [False, True, True]
 
 
 # ---- with the bundled model ----

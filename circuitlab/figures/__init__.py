@@ -16,7 +16,9 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from circuitlab.evidence import Evidence
 from circuitlab.figures.cell import DPI, can_paint, cell_png, cell_svg
+from circuitlab.figures.feature import feature_scene
 from circuitlab.figures.intervention import intervention_scene, plot_intervention
 from circuitlab.figures.pgf import pgf_text
 from circuitlab.figures.render import figure_bytes, new_axes, paint, small_png
@@ -42,6 +44,7 @@ __all__ = [
     "FORMATS",
     "MILLIMETRES",
     "draw",
+    "feature_mimebundle",
     "intervention_mimebundle",
     "legible",
     "plot_intervention",
@@ -190,6 +193,12 @@ def intervention_mimebundle(
     """The same of an intervention, its tables as in `plot_intervention`; `text` is its `text/plain`."""
     scene = intervention_scene(before_after, remaining, edges, _points(230.0), font_size=8.0)
     return _mimebundle(scene, text, INTERVENTION, about)
+
+
+def feature_mimebundle(evidence: Evidence, label: str, text: str) -> dict[str, Any]:
+    """The same of a feature; `label` is the one it has here."""
+    scene = feature_scene(evidence, label, _points(230.0), 8.0, theme_named("light"))
+    return _mimebundle(scene, text, "Feature", f"Feature L{evidence.layer}/{evidence.index}: {show_token(label[:400])}")
 
 
 def _mimebundle(scene: Scene, text: str, title: str, about: str) -> dict[str, Any]:

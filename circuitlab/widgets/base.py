@@ -47,6 +47,15 @@ class Widget(anywidget.AnyWidget):
         super().__init__(**traits)
         self.on_msg(self._answer)
 
+    def _repr_mimebundle_(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any]] | None:
+        """What a cell shows: the widget, and its picture for where no widget can run, as on a web page."""
+        shown = super()._repr_mimebundle_(**options)
+        return None if shown is None else ({**shown[0], **self._picture()}, shown[1])
+
+    def _picture(self) -> dict[str, Any]:
+        """`image/png`, `image/svg+xml` and `text/plain` of the present state; empty where there is nothing to draw."""
+        return {}
+
     def _answer(self, _widget: Any, content: Any, _buffers: Any) -> None:
         if not isinstance(content, Mapping) or "kind" not in content or "id" not in content:
             return

@@ -18,6 +18,7 @@ import numpy as np
 import traitlets
 
 from circuitlab.evidence import Evidence, FeatureSource, parse_name
+from circuitlab.figures import feature_mimebundle
 from circuitlab.layout import clip_text
 from circuitlab.widgets.base import Widget, bundle, refuse_unknown
 from circuitlab.widgets.session import Session
@@ -91,6 +92,13 @@ class FeatureDashboard(Widget):
             session.unobserve(self._follow, "clicked")
             session.unobserve(self._labels_from_session, "labels")
         super().close()
+
+    def _picture(self) -> dict[str, Any]:
+        evidence = self.evidence
+        if evidence is None:
+            return {}
+        label = self.labels.get(self.feature) or evidence.label
+        return feature_mimebundle(evidence, label, f"<FeatureDashboard {self.feature} {clip_text(label, 80)!r}>")
 
     @traitlets.validate("feature")
     def _known(self, proposal: Any) -> str:

@@ -47,6 +47,21 @@ def numbers(run: Any, groups: Sequence[Group], n_tokens: int = 8) -> dict[str, A
     }
 
 
+def tables(result: dict[str, Any], n_groups: int = 8) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """What `numbers` gave, as `circuitlab.figures.plot_intervention` takes it: what is set first, then what changed
+    most."""
+    rows = []
+    for at, group in enumerate(result.get("groups", [])):
+        before, after = group["before"] or 0.0, group["after"] or 0.0
+        share = after / before if before else np.nan
+        row = {"name": f"{at} {group['name']}", "label": group["name"], "remaining": share}
+        if group["set"] or abs(after - before) > NOTICED * max(abs(before), abs(after)):
+            rows.append({**row, "factor": share if group["set"] else np.nan, "change": abs(after - before)})
+    rows.sort(key=lambda row: (np.isnan(row["factor"]), -row["change"]))
+    remaining = pd.DataFrame(rows[:n_groups], columns=["name", "label", "remaining", "factor", "change"])
+    return pd.DataFrame(result["tokens"]), remaining, pd.DataFrame({"source": [], "target": [], "weight": []})
+
+
 def changed(run: Any, groups: Sequence[Group], ids: Sequence[str]) -> dict[str, float]:
     """Share of its activation left, of every node and group that changed noticeably; `ids` by falling importance."""
     features = run.features

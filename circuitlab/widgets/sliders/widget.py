@@ -22,6 +22,7 @@ from typing import Any
 
 import traitlets
 
+from circuitlab.figures import intervention_mimebundle
 from circuitlab.graph import Graph
 from circuitlab.widgets.base import Widget, bundle, refuse_unknown
 from circuitlab.widgets.session import SLID, Session
@@ -46,6 +47,8 @@ SHARED = ("values", "where", "mode", "end_layer", "freeze_attention")
 """What the session's `setting` holds."""
 AT_REST = {"values": {}, "where": {}, "mode": "propagating", "end_layer": None, "freeze_attention": True}
 FOLLOWED = ["interventions", "setting", "supernodes", "labels", "clicked"]
+DRAWN_WITHIN = 10.0
+"""Seconds that a cell waits for the numbers of its picture."""
 SETTLED = 0.15
 """Seconds that a slider rests before the continuation is computed."""
 
@@ -148,6 +151,16 @@ class InterventionSliders(Widget):
             self._texts.close()
             self.session.changed = {}
         super().close()
+
+    def _picture(self) -> dict[str, Any]:
+        self.wait(DRAWN_WITHIN)
+        result = self.result
+        if not result.get("tokens"):
+            return {}
+        moved = [row for name in self.rows if (row := self._row(name)) and amount_of(self._setting(), row) is not None]
+        prompt = self.graph.prompt[:400]
+        text = f"<InterventionSliders {', '.join(row.title for row in moved) or 'at rest'} in {prompt!r}>"
+        return intervention_mimebundle(*report.tables(result), text, about=text[1:-1])
 
     # ---- state ----
 
