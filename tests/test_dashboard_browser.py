@@ -35,6 +35,34 @@ def test_go_try_label_and_follow(shown):
     assert marked.inner_text() == "0"
     page.keyboard.press("Enter")
     assert example.get_attribute("aria-expanded") == "true"
+    marker = page.locator(".cl .histogram .marker").first
+    page.locator(".cl .tried .token.active").first.hover()
+    assert marker.get_attribute("visibility") == "visible"
+    live = value(page, "'%.3g' % max(model.features.live(prompt, 2, 139).activations)")
+    assert float(marked.inner_text()) == float(live)
+    page.mouse.move(5, 5)
+    assert marker.get_attribute("visibility") == "hidden"
+
+    quantiles = value(page, "list(dict.fromkeys(e.quantile for e in dashboard.evidence.examples))")
+    titles = page.locator(".cl .examples").evaluate_all("lists => lists.map(l => l.previousElementSibling.textContent)")
+    assert len(quantiles) > 1
+    assert len(titles) == len(quantiles)
+    copies = value(page, "[e.copies for e in dashboard.evidence.examples]")
+    folded = [text for text in page.locator(".cl .copies").all_inner_texts() if text]
+    assert folded == [f"×{n}" for n in copies if n > 1]
+
+    finder = page.get_by_label("Go to a feature")
+    finder.fill("say a cap")
+    page.locator(".cl .found [role=option]").first.wait_for()
+    assert "say a capital" in page.locator(".cl .found [role=option]").first.inner_text()
+    finder.press("ArrowDown")
+    found = page.locator(".cl .found [aria-selected=true]").get_attribute("data-name")
+    finder.press("Enter")
+    eventually(page, "dashboard.feature", found)
+    page.locator(".cl header code", has_text=found).wait_for()
+    page.keyboard.press("Alt+ArrowLeft")
+    eventually(page, "dashboard.feature", "L2/139")
+    page.locator(".cl header code", has_text="L2/139").wait_for()
 
     row = page.locator(".cl .reads_from .row").first
     onward = row.get_attribute("data-feature")

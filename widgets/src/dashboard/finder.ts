@@ -38,7 +38,7 @@ export class Finder {
   }
 
   private key(event: KeyboardEvent): void {
-    event.stopPropagation();
+    if (!event.altKey) event.stopPropagation(); // Alt+← goes back from here too
     const rows = [...this.list.querySelectorAll<HTMLElement>("[role=option]")];
     if (event.key === "Escape") {
       this.close();
