@@ -149,3 +149,44 @@ def test_nobody_reading_on_is_no_error():
 
     with pytest.raises(BrokenPipeError):
         reports_errors(broken)()
+
+
+def test_harvest_in_two_shards_and_merge(run, tmp_path):
+    texts = tmp_path / "texts.txt"
+    texts.write_text("\n\n".join(f"calc : {first} + 59 =" for first in range(20, 90)))
+    for part in "01":
+        given = ["--corpus", texts, "-o", tmp_path / part, "--shard", f"{part}/2", "--device", "cpu"]
+        assert run("harvest", *given).exit_code == 0
+    result = run("merge", tmp_path / "0", tmp_path / "1", "-o", tmp_path / "both", "--json")
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)
+    assert (told["n_records"], told["shards"], told["corpus"]) == (70, [[0, 1]], "texts.txt")
+    again = run("harvest", "--corpus", texts, "-o", tmp_path / "both", "--device", "cpu", "--json")
+    assert json.loads(again.stdout)["tokens_per_second"] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["harvest", "--corpus", "nowhere.txt", "-o", "x"], "there is no corpus 'nowhere.txt'"),
+        (["harvest", "--corpus", "x", "-o", "x", "--shard", "4/4"], "--shard 4/4 is no part of a corpus"),
+        (["merge", "nowhere", "-o", "x"], "is no store of feature evidence"),
+    ],
+)
+def test_harvests_that_cannot_be(run, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    result = run(*arguments)
+    assert result.exit_code == 1
+    assert message in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@needs_stories
+def test_harvest_of_text_that_the_model_writes(run, tmp_path):
+    given = ["--model", STORIES, "--transcoder", "neurons", "--device", "cpu", "--corpus", "generated"]
+    result = run("harvest", *given, "--tokens", 2000, "-o", tmp_path, "--json", "--no-tally")
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)
+    assert told["corpus"] == "2,000 tokens the model wrote"
+    assert 1000 < told["n_tokens"] < 2048
+    assert not (tmp_path / "tally.safetensors").exists()

@@ -1,5 +1,14 @@
 """A harvest's numbers against all activations at once, its shards, its resumption, and what it does with bad input."""
 
+import dataclasses
+import errno
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +21,10 @@ from models import random_transcoder, tiny_hf_model
 import circuitlab as cl
 from circuitlab import corpus
 from circuitlab.features import logit_weights
-from circuitlab.harvest import HarvestSettings, harvest, merge
+from circuitlab.harvest import HarvestSettings, checkpoint, harvest, merge
 from circuitlab.harvest.run import HarvestResult
 
+ROOT = Path(__file__).resolve().parents[1]
 SETTINGS = HarvestSettings(
     n_top=4, n_lower=2, before=3, after=2, piece=16, block_records=8, n_partners=5, n_tokens=4, seed=3
 )
@@ -128,7 +138,7 @@ def test_coactivations_are_exact_while_the_corpus_is_small(harvested, oracle):
 
 
 def test_a_sample_of_positions_estimates_coactivations(model, tmp_path, oracle):
-    settings = HarvestSettings(**{**vars(SETTINGS), "coactivation_positions": 400})
+    settings = dataclasses.replace(SETTINGS, coactivation_positions=400)
     manifest = harvest(model, token_records(), tmp_path, settings).manifest
     assert manifest.coactivation_positions == 400
     product = oracle.stacked.T @ oracle.stacked
@@ -215,3 +225,141 @@ def test_an_interrupted_harvest_goes_on(model, harvested, tmp_path):
         seen.append(calls[0])
     assert seen == list(range(12))
     assert contents(tmp_path) == contents(harvested.folder)
+
+
+# ---- killed ----
+
+GO_ON = """
+import sys
+import circuitlab as cl
+from circuitlab.harvest import HarvestSettings, harvest
+settings = HarvestSettings(block_records=2, coactivation_positions=64)
+model = cl.load(device="cpu")
+print("ready", flush=True)
+tell = lambda block, tally: print(block.number, flush=True)
+harvest(model, sys.argv[2], sys.argv[1], settings, checkpoint_seconds=0, progress=tell)
+"""
+
+
+def test_killed_at_any_moment_it_goes_on(tmp_path):
+    texts = tmp_path / "texts.txt"
+    texts.write_text("\n\n".join(f"calc : {first} + {first + 9} =" for first in range(20, 60)))
+    draw = np.random.default_rng(5)
+    for n_blocks in (2, 5):
+        go_on_and_kill(tmp_path / "killed", texts, n_blocks, float(draw.uniform(0, 0.3)))
+    model, settings = cl.load(device="cpu"), HarvestSettings(block_records=2, coactivation_positions=64)
+    assert (
+        harvest(model, texts, tmp_path / "killed", settings).n_tokens
+        < harvest(model, texts, tmp_path / "undisturbed", settings).n_tokens
+    )
+    assert contents(tmp_path / "killed") == contents(tmp_path / "undisturbed")
+
+
+def go_on_and_kill(folder: Path, texts: Path, n_blocks: int, seconds: float) -> None:
+    """Run the harvest in a process of its own; kill it so many blocks and seconds after it began."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", GO_ON, str(folder), str(texts)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT) as process:
+        for _ in range(n_blocks + 1):
+            process.stdout.readline()
+        time.sleep(seconds)
+        process.kill()
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+
+
+# ---- refused ----
+
+
+def test_another_transcoder_model_setting_or_corpus_is_refused(model, harvested, tmp_path):
+    folder = tmp_path / "store"
+    shutil.copytree(harvested.folder, folder)
+    other = cl.load(tiny_hf_model("llama"), random_transcoder(seed=9))
+    with pytest.raises(ValueError, match=r"the transcoder was CLT.* \(fingerprint .*--fresh"):
+        harvest(other, token_records(), folder, SETTINGS)
+    with pytest.raises(ValueError, match="the model was"):
+        harvest(cl.load(tiny_hf_model("llama", seed=5), random_transcoder()), token_records(), folder, SETTINGS)
+    with pytest.raises(ValueError, match="n_top was 4, now 5"):
+        harvest(model, token_records(), folder, dataclasses.replace(SETTINGS, n_top=5))
+    with pytest.raises(ValueError, match="the corpus was 'list of texts', now 'another'"):
+        harvest(model, token_records(), folder, SETTINGS, name="another")
+    (folder / "tally.safetensors").unlink()
+    with pytest.raises(ValueError, match="the transcoder was"):
+        harvest(other, token_records(), folder, SETTINGS)
+    assert harvest(other, token_records()[:8], folder, SETTINGS, resume=False).n_tokens
+
+
+def test_a_changed_corpus_is_refused_when_going_on(model, tmp_path):
+    def stop(block, tally):
+        if block.number == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        harvest(model, token_records(), tmp_path, SETTINGS, checkpoint_seconds=0, progress=stop)
+    with pytest.raises(ValueError, match="its first 32 records have changed"):
+        harvest(model, token_records(seed=1), tmp_path, SETTINGS)
+    with pytest.raises(ValueError, match="records have changed"):
+        harvest(model, token_records()[:20], tmp_path, SETTINGS)
+
+
+def test_stores_that_do_not_belong_together_are_not_merged(model, tmp_path):
+    harvest(model, token_records(), tmp_path / "a", SETTINGS, shard=(0, 2))
+    harvest(model, token_records(seed=1), tmp_path / "b", SETTINGS, shard=(1, 2))
+    harvest(model, token_records(), tmp_path / "c", SETTINGS, shard=(1, 3), keep_tally=False)
+    with pytest.raises(ValueError, match="from another corpus"):
+        merge([tmp_path / "a", tmp_path / "b"], tmp_path / "out")
+    with pytest.raises(ValueError, match="has no tally"):
+        merge([tmp_path / "a", tmp_path / "c"], tmp_path / "out")
+
+
+def test_a_damaged_checkpoint_says_so(model, tmp_path):
+    (tmp_path / "tally.safetensors").write_bytes(b"not a checkpoint")
+    with pytest.raises(ValueError, match=r"tally.safetensors cannot be read .* --fresh"):
+        harvest(model, token_records(), tmp_path, SETTINGS)
+
+
+# ---- a full disk ----
+
+
+def test_a_full_disk_keeps_the_last_checkpoint(model, harvested, tmp_path, monkeypatch):
+    saved = []
+    real = checkpoint.save
+
+    def full(tensors):
+        saved.append(1)
+        if len(saved) > 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(tensors)
+
+    monkeypatch.setattr(checkpoint, "save", full)
+    with pytest.raises(OSError, match="is full: what was harvested of the first 24 records is kept; free some space"):
+        harvest(model, token_records(), tmp_path, SETTINGS, checkpoint_seconds=0)
+    assert [path.name for path in tmp_path.iterdir()] == ["tally.safetensors"]
+    monkeypatch.undo()
+    harvest(model, token_records(), tmp_path, SETTINGS)
+    assert contents(tmp_path) == contents(harvested.folder)
+
+
+# ---- corpora ----
+
+
+def test_bad_records_are_counted(tmp_path):
+    model = cl.load(device="cpu")
+    good = "calc : 36 + 59 ="
+    lines = [
+        json.dumps({"text": good}).encode(), b"", b'{"text": ""}', b"{broken", b'{"words": "x"}',
+        b'{"text": "\xff\xfe"}', json.dumps({"text": "calc : 36 + zebra ="}).encode(), b'{"text": "\\ud800"}',
+        json.dumps({"text": " . ".join([good] * 40)}).encode(), b'{"text": "' + b"x" * corpus.LONGEST + b'"}',
+    ]  # fmt: skip
+    (tmp_path / "texts.jsonl").write_bytes(b"\n".join(lines))
+    manifest = harvest(model, tmp_path / "texts.jsonl", tmp_path / "store", HarvestSettings(piece=64)).manifest
+    assert manifest.n_records == 2
+    assert manifest.skipped == {
+        "empty": 2, "not JSON": 1, "no text field": 1, "not UTF-8": 2, "words the model does not know": 1,
+        "too long a line": 1, "split: longer than one piece": 1,
+    }  # fmt: skip
+
+
+def test_a_corpus_without_one_good_record_says_why(model, tmp_path):
+    with pytest.raises(ValueError, match="no record that can be read: 2 empty, 1 token ids outside the vocabulary"):
+        harvest(model, [[], [4], [5, 9999]], tmp_path, SETTINGS)

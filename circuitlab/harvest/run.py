@@ -79,6 +79,7 @@ def harvest(
     part, of = shard
     if not 0 <= part < of:
         raise ValueError(f"shard={part}/{of} does not exist: shards of {of} are 0 to {of - 1}")
+    texts.records(corpus)
     marks = _marks(model, settings, name or texts.describe(corpus))
     out.mkdir(parents=True, exist_ok=True)
     state, done = _begin(out, marks, model, settings, shard, resume)
