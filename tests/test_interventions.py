@@ -333,7 +333,8 @@ def test_one_node_under_two_names_is_refused(atlas):
         atlas.intervene(DALLAS, {"Texas": 0, first_feature(atlas): 2.0})
 
 
-def test_an_interrupted_run_leaves_no_hook(atlas, monkeypatch):
+@pytest.mark.parametrize(("prompt", "options"), [(DALLAS, {}), ([DALLAS, DALLAS[:-3]], {}), (DALLAS, {"n_tokens": 3})])
+def test_an_interrupted_run_leaves_no_hook(atlas, monkeypatch, prompt, options):
     def count():
         return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in atlas.model.bridge.modules())
 
@@ -343,7 +344,7 @@ def test_an_interrupted_run_leaves_no_hook(atlas, monkeypatch):
     before, encode = count(), type(atlas.transcoder).activate
     monkeypatch.setattr(type(atlas.transcoder), "activate", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        atlas.intervene(DALLAS, {"2_3_10": cl.Value(1.0)}, mode="steering")
+        atlas.intervene(prompt, {"2_3_10": cl.Value(1.0)}, mode="steering", **options)
     monkeypatch.setattr(type(atlas.transcoder), "activate", encode)
     assert count() == before
     run = atlas.intervene(DALLAS, {"2_3_10": cl.Value(1.0)}, freeze_attention=False)
