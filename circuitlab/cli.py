@@ -169,7 +169,8 @@ def _write(graph: Graph, pruned: Graph, path: Path, nodes: float, edges: float) 
 def _summary(loaded: ReplacementModel, graph: Graph, pruned: Graph, n_paths: int, outputs: tuple[Path, ...]) -> dict:
     """What a trace found, as plain values."""
     check, scores = graph.check(), graph.scores()
-    counts = {name: {"nodes": len(g.nodes), "edges": len(g.links)} for name, g in (("full", graph), ("pruned", pruned))}
+    sizes = {"full": graph.counts, "pruned": pruned.counts}
+    counts = {name: {"nodes": nodes, "edges": edges} for name, (nodes, edges) in sizes.items()}
     return {
         "prompt": graph.prompt,
         "tokens": list(graph.tokens),
@@ -194,13 +195,15 @@ def _records(table: pd.DataFrame, columns: list[str]) -> list[dict]:
 
 
 def _report(summary: dict) -> str:
+    from circuitlab.graph import percent
+
     first, *others = summary["answers"]
     answer = f"{summary['prompt']} → {first['token'].strip()}"
     if first["probability"] is not None:
-        answer += f"  ({first['probability']:.1%})"
+        answer += f"  ({percent(first['probability'])})"
     lines = [answer]
     if others:
-        also = ", ".join(f"{o['token'].strip()} {o['probability']:.1%}" for o in others[:4] if o["probability"])
+        also = ", ".join(f"{o['token'].strip()} {percent(o['probability'])}" for o in others[:4] if o["probability"])
         lines += [f"  also: {also}"] if also else []
     if summary["routes"]:
         lines += ["", "what it runs through (all paths from a word through the features of one label; they overlap)"]

@@ -117,6 +117,13 @@ class Graph:
             return known
         return int(self.nodes["layer"].fillna(-1).to_numpy(dtype=np.int64).max(initial=-1)) + 1
 
+    @property
+    def counts(self) -> tuple[int, int]:
+        """How many nodes and edges it has, as figures, pages, the widget and the command line say it: without constants
+        and their edges, which no graph shows unless asked."""
+        constant = self.kind_mask("constant")
+        return int((~constant).sum()), int((~constant[self.links.source]).sum())
+
     def kind_mask(self, *kinds: str) -> Bool[np.ndarray, " node"]:
         """True at the rows of these kinds."""
         return self.nodes["kind"].isin(kinds).to_numpy(dtype=bool)
@@ -338,11 +345,21 @@ class Graph:
         answer = ""
         if len(self.targets):
             best = self.targets.iloc[0]
-            chance = "" if pd.isna(best["probability"]) else f" ({best['probability']:.1%})"
+            chance = "" if pd.isna(best["probability"]) else f" ({percent(best['probability'])})"
             answer = f" → {self.names[self.row(best['id'])]}{chance}"
         pruned = ", pruned" if "pruned" in self.metadata else ""
         pruned += ", MLP neurons as features" if self.metadata.get("basis") == "neurons" else ""
-        return f"<Graph {text!r}{answer}: {len(self.nodes):,} nodes, {len(self.links):,} edges{pruned}>"
+        n_nodes, n_edges = self.counts
+        return f"<Graph {text!r}{answer}: {n_nodes:,} nodes, {n_edges:,} edges{pruned}>"
+
+
+def percent(chance: float | int) -> str:
+    """A probability as all outputs say it: whole percents in the middle, a decimal at the ends, where it matters."""
+    if 0 < chance < 0.0005:
+        return "<0.1%"
+    if 0.9995 <= chance < 1:
+        return ">99.9%"
+    return f"{chance:.0%}" if chance in (0, 1) or 0.0995 <= chance < 0.995 else f"{chance:.1%}"
 
 
 def _name(kind: str, layer: Any, feature: Any, token: Any, label: Any, node_id: str) -> str:

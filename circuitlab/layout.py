@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Int
 
-from circuitlab.graph import Graph
+from circuitlab.graph import Graph, percent
 from circuitlab.pruning import edge_influence
 
 
@@ -251,7 +251,7 @@ class _Plan:
             shown = show_token((self.graph.names[row] if pd.isna(token) else token)[:LONGEST])
             lines = [clip_text(shown, 14)]
             if self.kind[row] == "logit" and not np.isnan(chance):
-                lines.append(f"{chance:.0%}" if chance >= 0.0995 else f"{chance:.1%}")
+                lines.append(percent(float(chance)))
             self.text[row] = "\n".join(lines)
             self.wide[row] = self.em * (max(text_width(line) for line in lines) + 0.7)
             self.high[row] = self.em * (1.15 * len(lines) + 0.45)

@@ -189,8 +189,8 @@ def prune(graph: Graph, nodes: float | int = 0.8, edges: float | int = 0.98, fol
         "nodes": nodes,
         "edges": edges,
         "fold": fold,
-        "of_nodes": len(graph.nodes),
-        "of_edges": len(graph.links),
+        "of_nodes": graph.counts[0],
+        "of_edges": graph.counts[1],
     }
     metadata = {**graph.metadata, "pruned": note}
     if fold:

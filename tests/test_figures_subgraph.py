@@ -213,7 +213,7 @@ GRAMMAR = [
     r"%%.*",
     r"\\(begingroup|endgroup|pgfpathclose)",
     r"\\(begin|end)\{pgf(scope|picture)\}",
-    r"\\providecommand\{\\textquotedbl\}\{''\}",
+    r"(\\ifdefined\\(directlua|XeTeXversion))?\\def\\circuitlabglyph#1.*",
     rf"\\pgfpathrectangle\{{\\pgfpointorigin\}}\{{{POINT}\}}",
     r"\\pgfusepath\{(fill|stroke|fill,stroke|use as bounding box, clip)\}",
     rf"{COLOUR}\\pgfset(fill|stroke)color\{{circuitlab\}}",
@@ -253,7 +253,11 @@ def test_tex_sets_special_characters_as_they_are():
     assert escaped(r"\a{b}$&#%_^~") == (
         r"\textbackslash{}a\{b\}\$\&\#\%\_\textasciicircum{}\textasciitilde{}"
     )  # fmt: skip
-    assert escaped("a\n\npar <b> -- 北京") == r"a par \textless{}b\textgreater{} {-}{-} 北京"
+    assert (
+        escaped("a\n\npar <b> -- 北京")
+        == r"a par \textless{}b\textgreater{} {-}{-} \circuitlabglyph{北}\circuitlabglyph{京}"
+    )
+    assert escaped("Åé ß") == "Åé ß"
 
 
 def test_pgf_of_own_axes_needs_latex(tmp_path, monkeypatch):

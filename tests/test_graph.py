@@ -1,5 +1,6 @@
 """Graph: what is accepted, what its tables say, and that the check can fail."""
 
+import json
 import subprocess
 import sys
 
@@ -136,7 +137,7 @@ def test_annotate_names_nodes_and_leaves_the_original():
 
 def test_repr_says_prompt_answer_and_size():
     assert repr(small(token=["x", None, " Austin"], probability=[None, None, 0.93])) == (
-        "<Graph 'x' → Austin (93.0%): 3 nodes, 2 edges>"
+        "<Graph 'x' → Austin (93%): 3 nodes, 2 edges>"
     )
 
 
@@ -176,3 +177,32 @@ def test_runs_refuse_what_does_not_fit():
         Links.from_runs(runs, np.ones(2), 2)
     with pytest.raises(ValueError, match="must be finite"):
         Links.from_runs(runs, np.array([np.nan]), 2)
+
+
+def test_counts_leave_constants_and_their_edges_out_everywhere():
+    from circuitlab.figures.whole import legible
+    from circuitlab.page.header import what_is_shown
+    from circuitlab.widgets.columns import columns
+
+    graph = closing_graph()
+    constant = graph.nodes["id"][graph.kind_mask("constant")]
+    table = graph.edges[~graph.edges["source"].isin(constant)]
+    n_nodes, n_edges = graph.counts
+    assert (n_nodes, n_edges) == (len(graph.nodes) - len(constant), len(table))
+    assert n_edges < len(graph.edges)
+    assert json.loads(columns(graph).strings)["n_edges"] == n_edges
+    assert f"{n_nodes} nodes, {n_edges} edges" in repr(graph)
+    assert f"{n_nodes} nodes and {n_edges} edges" in what_is_shown(graph, graph, n_edges, "")
+    assert legible(graph, 1000)[1] == f"{n_nodes} nodes"
+
+
+@pytest.mark.parametrize(
+    ("chance", "said"),
+    [(0, "0%"), (1e-5, "<0.1%"), (0.004, "0.4%"), (0.25, "25%"), (0.996, "99.6%"), (0.99996, ">99.9%"), (1, "100%")],
+)
+def test_a_probability_is_certain_only_where_it_is(chance, said):
+    from circuitlab.figures.scene import percent as in_figures
+    from circuitlab.graph import percent
+    from circuitlab.page.text import percent as on_pages
+
+    assert percent(chance) == in_figures(chance) == on_pages(chance) == said

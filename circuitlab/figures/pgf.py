@@ -2,7 +2,8 @@
 
 Texts are set by the document in its sans-serif font, at the scene's sizes: their places are known beforehand (the
 baseline lies 0.36 of the font size below the middle), so nothing has to be measured. TeX's special characters are
-escaped; letters beyond Latin are left as they are, for XeLaTeX or LuaLaTeX.
+escaped. Characters that pdfLaTeX cannot set in its first font encoding (scripts beyond Latin, emoji) are set by XeLaTeX
+and LuaLaTeX where the document's font has them; pdfLaTeX sets an empty box for each and goes on.
 """
 
 from __future__ import annotations
@@ -13,16 +14,20 @@ _ALIGN = {"left": "left", "right": "right", "center": "center"}
 _ESCAPED = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
     "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": r"\textless{}", ">": r"\textgreater{}",
-    "|": r"\textbar{}", '"': r"\textquotedbl{}", "'": r"\textquotesingle{}", "`": r"\textasciigrave{}", "-": "{-}",
+    "|": r"\textbar{}", '"': r"\char34{}", "'": "{'}", "`": "{`}", "-": "{-}",
     "…": r"\ldots{}", "·": r"\textperiodcentered{}", "␣": r"\textvisiblespace{}", "−": "$-$", "×": r"$\times$",
     "→": r"$\rightarrow$", "⏎": r"$\hookleftarrow$", "⇥": r"$\mapsto$", "–": "--", "␍": r"$\hookleftarrow$",
-    "+": "$+$", "=": "$=$",
+    "+": "$+$", "=": "$=$", "‘": "{`}", "’": "{'}", "“": "{``}", "”": "{''}", "—": "---", "•": r"\textbullet{}",
 }  # fmt: skip
+_LATIN = frozenset(map(chr, range(0xA1, 0x180))) - set("«»ÐÞðþĄąĐđĘęĦħĮįĸĿŀŉŊŋŦŧŲųſ")
+"""Letters beyond ASCII that every LaTeX sets without a package."""
 _HEAD = r"""%% {title}
-%% Written by circuitlab. In the preamble: \usepackage[T1]{{fontenc}}, \usepackage{{textcomp}}, \usepackage{{pgf}};
-%% for letters beyond Latin use XeLaTeX or LuaLaTeX (without fontenc). Then: \input{{this file}}
+%% Written by circuitlab. In the preamble: \usepackage{{pgf}}, and for text in exactly these sizes a scalable font, such
+%% as \usepackage{{lmodern}}; for scripts beyond Latin use XeLaTeX or LuaLaTeX. Then: \input{{this file}}
 \begingroup
-\providecommand{{\textquotedbl}}{{''}}
+\def\circuitlabglyph#1{{\framebox[0.6em]{{\rule{{0pt}}{{1ex}}}}}}\setlength{{\fboxsep}}{{0pt}}
+\ifdefined\directlua\def\circuitlabglyph#1{{#1}}\fi
+\ifdefined\XeTeXversion\def\circuitlabglyph#1{{#1}}\fi
 \begin{{pgfpicture}}
 \pgfpathrectangle{{\pgfpointorigin}}{{\pgfqpoint{{{width}bp}}{{{height}bp}}}}
 \pgfusepath{{use as bounding box, clip}}
@@ -97,4 +102,8 @@ def _words(scene: Scene, words: Words) -> str:
 
 def escaped(text: str) -> str:
     """Text that TeX sets as it is; line breaks, which would end the paragraph, become spaces."""
-    return "".join(_ESCAPED.get(character, character) for character in " ".join(text.split()))
+    return "".join(_ESCAPED.get(character) or _set(character) for character in " ".join(text.split()))
+
+
+def _set(character: str) -> str:
+    return character if character.isascii() or character in _LATIN else f"\\circuitlabglyph{{{character}}}"

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float
 
+from circuitlab.graph import percent
 from circuitlab.layout import DASHES, LONGEST, Theme, clip_text, show_token, text_width
 
 Colour = str | tuple[float, float, float]
@@ -114,15 +115,6 @@ def wrap(text: str, room: float | int, n_lines: int = 2) -> list[str]:
             lines[-1] = " ".join([lines[-1], *words[at:]])
             break
     return [fit(line, room) for line in lines]
-
-
-def percent(chance: float | int) -> str:
-    """A probability: whole percents in the middle, a decimal at the ends, where it matters."""
-    if 0 < chance < 0.0005:
-        return "<0.1%"
-    if 0.9995 <= chance < 1:
-        return ">99.9%"
-    return f"{chance:.0%}" if chance in (0, 1) or 0.0995 <= chance < 0.995 else f"{chance:.1%}"
 
 
 def rectangle(left: float | int, top: float | int, wide: float | int, high: float | int, **ink: object) -> Path:

@@ -52,7 +52,7 @@ def whole_scene(
     if title:
         scene.write_fitting(0.4 * em, scene.top + 0.95 * em, readable(title), size=1.15, bold=True)
     if caption:
-        note = f"{note}, {len(plan.edge):,} of {len(graph.links):,} edges{_before(graph)}"
+        note = f"{note}, {len(plan.edge):,} of {graph.counts[1]:,} edges{_before(graph)}"
         scene.write_fitting(0.4 * em, plan.height + 0.8 * em, note, size=0.85, muted=True)
         if text_width(note) * 0.85 * em + 16 * em < plan.width:
             sign_key(scene, plan.height + 0.8 * em)
@@ -61,7 +61,7 @@ def whole_scene(
 
 def legible(graph: Graph, max_nodes: int) -> tuple[Graph, str]:
     """The graph, pruned where it has more nodes than can be read, and a sentence that says what is shown."""
-    n_nodes = int((~graph.kind_mask("constant")).sum())
+    n_nodes = graph.counts[0]
     if n_nodes <= max_nodes:
         return graph, f"{n_nodes:,} nodes"
     shares = np.sort(cumulative_influence(graph.nodes["influence"].fillna(0.0).to_numpy(float)))
@@ -71,12 +71,11 @@ def legible(graph: Graph, max_nodes: int) -> tuple[Graph, str]:
     for _ in range(6):
         share = float(shares[min(wanted, len(shares)) - 1])
         small = graph.prune(nodes=min(share, 1.0), edges=0.98)
-        count = int((~small.kind_mask("constant")).sum())
+        count = small.counts[0]
         if count <= max_nodes or wanted <= 10:
             break
         wanted = max(int(wanted * 0.97 * max_nodes / count), 10)
-    drawn = int((~small.kind_mask("constant")).sum())
-    note = f"{drawn:,} of {n_nodes:,} nodes with {share:.0%} of the influence"
+    note = f"{small.counts[0]:,} of {n_nodes:,} nodes with {share:.0%} of the influence"
     return small, note
 
 

@@ -89,18 +89,19 @@ def _cell(term: str, value: object, small: str = "", hint: str = "", wide: bool 
 def what_is_shown(graph: Graph, shown: Graph, n_drawn: int, note: str) -> str:
     """In words: what was pruned, what of it is drawn, and why the check says nothing, if so."""
     sentences = []
+    (n_nodes, n_edges), left = graph.counts, shown.counts
     if shown is not graph:
         how, scores = shown.metadata["pruned"], shown.scores()
         sentences.append(
             f"Pruned to the nodes that hold {100 * how['nodes']:g}% of the influence on the answers and the "
-            f"edges that hold {100 * how['edges']:g}% of what runs between those: {len(shown.nodes):,} of "
-            f"{len(graph.nodes):,} nodes, {len(shown.links):,} of {len(graph.links):,} edges. Of this part "
+            f"edges that hold {100 * how['edges']:g}% of what runs between those: {left[0]:,} of "
+            f"{n_nodes:,} nodes, {left[1]:,} of {n_edges:,} edges. Of this part "
             f"alone replacement is {score(scores.replacement)} and completeness {score(scores.completeness)}."
         )
     elif "pruned" in graph.metadata:
-        sentences.append(f"This graph was pruned before: {len(graph.nodes):,} nodes and {len(graph.links):,} edges.")
+        sentences.append(f"This graph was pruned before: {n_nodes:,} nodes and {n_edges:,} edges.")
     else:
-        sentences.append(f"The whole graph: {len(graph.nodes):,} nodes and {len(graph.links):,} edges.")
+        sentences.append(f"The whole graph: {n_nodes:,} nodes and {n_edges:,} edges.")
     if n_drawn < len(shown.links):
         sentences.append(
             f"The figure draws the {n_drawn:,} most influential edges; pointing at a node shows its others."

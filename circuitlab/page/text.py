@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 import numpy as np
 import pandas as pd
 
+from circuitlab.graph import percent as one_rule
 from circuitlab.layout import clip_text, show_token
 
 
@@ -21,8 +22,8 @@ def html(text: str, limit: int = 60) -> str:
     return escape(clean(text, limit))
 
 
-def percent(share: float) -> str:
-    return "" if pd.isna(share) else f"{share:.1%}".replace("-", "−")
+def percent(share: float | int) -> str:
+    return "" if pd.isna(share) else one_rule(float(share)).replace("-", "−")
 
 
 def score(value: float) -> str:

@@ -73,7 +73,7 @@ def columns(graph: Graph, densities: Mapping[str, float | int] | None = None, ma
         "tokens": [_text(token, 80) for token in graph.tokens],
         "id": graph.nodes["id"].tolist(),
         "name": [_text(name) for name in graph.names],
-        "n_edges": len(graph.links),
+        "n_edges": graph.counts[1],
         "n_layers": graph.n_layers,
         "pruned": "pruned" in graph.metadata,
         "neurons": graph.metadata.get("basis") == "neurons",

@@ -19,7 +19,13 @@ it("marks both signs of contributions", () => {
   expect([formatSigned(2), formatSigned(-2), formatSigned(0)]).toEqual(["+2.00", "−2.00", "0"]);
 });
 it("writes shares as percentages", () => {
-  expect([0.1234, 1, 0.00123, 0].map(formatPercent)).toEqual(["12.3%", "100.0%", "0.12%", "0%"]);
+  expect([0.1234, 1, 0.99996, 0.00123, 0].map(formatPercent)).toEqual([
+    "12.3%",
+    "100.0%",
+    ">99.9%",
+    "0.12%",
+    "0%",
+  ]);
 });
 it("groups thousands", () => {
   expect(formatCount(3506)).toBe("3,506");

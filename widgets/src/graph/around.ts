@@ -2,7 +2,7 @@
 
 import { formatCount } from "../shared/numbers";
 import { type GraphModel, strongest } from "./model";
-import type { Shown } from "./prune";
+import { countEdges, type Shown } from "./prune";
 import type { Lit } from "./stage";
 import type { ViewState } from "./state";
 
@@ -31,19 +31,19 @@ export function around(model: GraphModel, shown: Shown, state: ViewState, rows: 
 
 /** "100 of 969 nodes, …", and what is hidden with the reason, or "". */
 export function countsOf(model: GraphModel, shown: Shown): [string, string] {
-  let [nodes, edges, total] = [0, 0, 0];
+  let [nodes, total] = [0, 0];
   for (let row = 0; row < model.count; row++) {
     if (model.kindOf(row) === "constant") continue;
     total++;
     if (shown.nodes[row]) nodes++;
   }
-  for (const kept of shown.edges) edges += kept;
+  const edges = countEdges(model, shown.edges);
   const reasons: [number, string][] = [
     [shown.weakNodes, "nodes below the node threshold"],
     [shown.looseNodes, "nodes left without edges"],
     [shown.denseNodes, "features too dense"],
     [shown.weakEdges, "edges below the edge threshold"],
-    [model.strings.n_edges - model.edgeCount, "weakest edges not sent"],
+    [model.strings.n_edges - countEdges(model), "weakest edges not sent"],
   ];
   const why = reasons.filter(([count]) => count > 0).map(([count, what]) => `${formatCount(count)} ${what}`);
   const bold = `${formatCount(nodes)} of ${formatCount(total)} nodes, ${formatCount(edges)} of ${formatCount(model.strings.n_edges)} edges`;

@@ -38,7 +38,7 @@ export function shownBy(model: GraphModel, thresholds: Thresholds): Shown {
   const edges = new Uint8Array(model.edgeCount);
   for (let edge = 0; edge < model.edgeCount; edge++)
     edges[edge] = (nodes[model.source[edge]!] ?? 0) & (nodes[model.target[edge]!] ?? 0);
-  const inside = edges.reduce((sum, kept) => sum + kept, 0);
+  const inside = countEdges(model, edges);
   const score = edgeInfluence(model, edges);
   let looseNodes = 0;
   if (!all) {
@@ -48,8 +48,23 @@ export function shownBy(model: GraphModel, thresholds: Thresholds): Shown {
         edges[edge] = 0;
     looseNodes = dropLoose(model, nodes, edges);
   }
-  const kept = edges.reduce((sum, value) => sum + value, 0);
-  return { nodes, edges, score, weakNodes, denseNodes, looseNodes, weakEdges: inside - kept };
+  return {
+    nodes,
+    edges,
+    score,
+    weakNodes,
+    denseNodes,
+    looseNodes,
+    weakEdges: inside - countEdges(model, edges),
+  };
+}
+
+/** How many edges there are, as Python's `graph.counts` has it: without those of constants. */
+export function countEdges(model: GraphModel, kept?: Uint8Array): number {
+  let sum = 0;
+  for (let edge = 0; edge < model.edgeCount; edge++)
+    if ((kept?.[edge] ?? 1) && model.nodes.kind[model.source[edge]!] !== CONSTANT) sum++;
+  return sum;
 }
 
 /** Influence along every kept edge, 0 on the others and on those from constants. */

@@ -23,11 +23,12 @@ export function formatSigned(value: number | null): string {
   return value !== null && value > 0 ? `+${formatNumber(value)}` : formatNumber(value);
 }
 
-/** 0.1234 → "12.3%", 0.00012 → "0.012%", 1e-9 → "1e−7%"; missing → "". */
+/** 0.1234 → "12.3%", 0.99996 → ">99.9%", 0.00012 → "0.012%", 1e-9 → "1e−7%"; missing → "". */
 export function formatPercent(value: number | null): string {
   if (value === null) return "";
   const percent = 100 * value;
   if (percent === 0 || Math.abs(percent) < 1e-3) return `${formatNumber(percent)}%`;
+  if (percent >= 99.95 && percent < 100) return ">99.9%";
   return `${percent >= 1 ? percent.toFixed(1) : Number(percent.toPrecision(2))}%`;
 }
 
