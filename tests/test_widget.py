@@ -60,7 +60,7 @@ def test_only_the_strongest_edges_are_sent(graph, monkeypatch):
     monkeypatch.setattr(sent, "MAX_EDGES", 20)
     widget = cl.AttributionGraph(graph)
     assert len(widget._edges) == 12 * 20
-    assert json.loads(widget._strings)["n_edges"] == len(graph.links)
+    assert json.loads(widget._strings)["n_edges"] == graph.counts[1]
 
 
 def test_what_is_done_is_state_and_goes_into_the_graph(graph, ids):
