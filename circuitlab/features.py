@@ -127,8 +127,8 @@ class Features:
         if self.store is not None and self._labels_seen != self.store.history.version:
             self._labels_seen = self.store.history.version
             for name, label in self.store.history.current.items():
-                labels[name] = label.label
-                if not label.label:
+                labels[name] = label
+                if not label:
                     del labels[name]
         return labels
 

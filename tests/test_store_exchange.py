@@ -3,12 +3,14 @@
 import json
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from stores import small_store
 from test_feature_files import EXPORTED, THEIRS, files, held
 
 import circuitlab as cl
+from circuitlab.cli import main
 from circuitlab.formats.feature_json import cantor_pair, evidence_from_json, write_feature_folder
 from circuitlab.formats.packed_features import PackedFeatures
 
@@ -112,3 +114,52 @@ def test_originals_that_are_damaged_are_named(tmp_path):
     path.write_bytes(path.read_bytes()[:50])
     with pytest.raises(ValueError, match=r"originals\.parquet is not a whole Parquet file"):
         store["L0/7"]
+
+
+# ---- the command ----
+
+
+@pytest.fixture
+def run(store):
+    def run(*arguments, folder=store.folder):
+        return CliRunner().invoke(main, ["features", str(folder), *map(str, arguments)])
+
+    return run
+
+
+def test_the_command_shows_searches_lists_and_labels(run, store):
+    assert "some stories" in run().output
+    assert json.loads(run("--json").output)["ever active"] == 8
+    labelled = run("--label", "L1/2=Texas \x1b[31mred", "--feature", "L1/2")
+    assert labelled.output.splitlines()[:2] == ["L1/2  Texas ·[31mred", "  active on   2.000% of tokens, at most 3"]
+    assert "« rabbit» city" in labelled.output
+    assert json.loads(run("--feature", "L1/2", "--json").output)["activation_frequency"] == 0.02
+    (found,) = json.loads(run("--search", "texas", "--json").output)
+    assert (found["name"], found["match"]) == ("L1/2", "prefix")
+    assert "\x1b" not in run("--search", "texas").output
+    assert run("--search", "zzzz").output == "no such feature\n"
+    rows = json.loads(run("--layer", 1, "--density", 0.02, 1, "--json").output)
+    assert [row["name"] for row in rows] == ["L1/2", "L1/3", "L1/4"]
+    assert store.labels == {"L1/2": "Texas \x1b[31mred"}
+
+
+def test_the_command_exports_and_imports(run, tmp_path):
+    assert run("--export", tmp_path / "out", "--kind", "packed").exit_code == 0
+    result = run("--import", tmp_path / "out", "--feature", "L1/3", folder=tmp_path / "new")
+    assert result.output.startswith("L1/3\n  active on   3.000%")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--feature", "../../x"], "names no feature"),
+        (["--layer", 9], "no layer 9"),
+        (["--label", "L1/2"], "expected NAME=TEXT"),
+        (["--import", "nothing"], "no such file or folder"),
+    ],
+)
+def test_what_the_command_cannot_do_is_one_line(run, arguments, said):
+    result = run(*arguments)
+    assert result.exit_code == 1
+    assert said in result.output
+    assert len(result.output.splitlines()) == 1

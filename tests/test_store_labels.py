@@ -12,7 +12,7 @@ from stores import small_store
 
 import circuitlab as cl
 from circuitlab.store import labels as store_labels
-from circuitlab.store.labels import Label, Labels, counting, joined
+from circuitlab.store.labels import Label, Labels, as_table, counting, joined
 from circuitlab.store.schema import LABELS
 
 SOURCES = st.sampled_from(store_labels.SOURCES)
@@ -54,7 +54,7 @@ def test_the_newest_of_the_best_source_counts(store):
 def test_counting_is_the_plain_rule(given_labels):
     rows = [Label("L0/0", text, source, sequence=at) for at, (source, text) in enumerate(given_labels)]
     best = max(rows, key=lambda row: (-store_labels.SOURCES.index(row.source), row.sequence), default=None)
-    assert counting(rows) == ({best.name: best} if best is not None else {})
+    assert counting(as_table(rows)) == ({best.name: best.label} if best is not None else {})
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_a_lock_that_is_held_is_reported(store, monkeypatch):
 def test_a_clock_that_goes_back_keeps_the_order(store):
     store.label("L0/1", "later")
     (row,) = store.history.history().to_dict("records")
-    store.history._write([Label(**{**row, "created": "2999-01-01T00:00:00.000000+00:00"})])
+    store.history._write(as_table([Label(**{**row, "created": "2999-01-01T00:00:00.000000+00:00"})]))
     store.label("L0/1", "now")
     assert store.labels["L0/1"] == "now"
     assert store.history.history()["created"].tolist()[1] == "2999-01-01T00:00:00.000001+00:00"

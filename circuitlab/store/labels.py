@@ -12,12 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass, fields, replace
+from dataclasses import astuple, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
@@ -32,6 +34,7 @@ SOURCES = ("user", "language model", "evidence", "bundled")
 LOCK_FILE = ".labels.lock"
 LOCK_SECONDS = 60.0
 MOST_LABELS = 50_000_000
+NAME = r"^L\d{1,6}/\d{1,12}$"
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ class Labels:
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         self.path = self.folder / LABELS_FILE
-        self._kept: tuple[object, dict[str, Label]] = (None, {})
+        self._kept: tuple[object, dict[str, str]] = (None, {})
 
     @property
     def version(self) -> object:
@@ -65,17 +68,18 @@ class Labels:
         return found.st_mtime_ns, found.st_size, found.st_ino
 
     @property
-    def current(self) -> dict[str, Label]:
+    def current(self) -> dict[str, str]:
         """Of each feature that was labelled, the label that counts; an empty one says that it has none."""
         version = self.version
         if version != self._kept[0]:
-            self._kept = version, counting(read_labels(self.path))
+            self._kept = version, counting(read_table(self.path))
         return self._kept[1]
 
     def history(self, name: str | None = None) -> pd.DataFrame:
         """Every label ever given, or those of one feature, in order: the columns of `Label`."""
-        rows = [label for label in read_labels(self.path) if name is None or label.name == name]
-        return pd.DataFrame([astuple(row) for row in rows], columns=[field.name for field in fields(Label)])
+        table = read_table(self.path)
+        rows = table.to_pandas()
+        return rows if name is None else rows[rows["name"] == name].reset_index(drop=True)
 
     def add(self, labels: Iterable[Label]) -> None:
         """Write labels behind the others, all with the time of now; of two by one source for one name the later stays.
@@ -86,19 +90,21 @@ class Labels:
         if not given:
             return
         with self._locked():
-            before = read_labels(self.path)
-            now = _after(before[-1].created) if before else _time(datetime.now(UTC))
-            first = before[-1].sequence + 1 if before else 0
+            before = read_table(self.path)
+            last = before.slice(max(len(before) - 1, 0)).to_pylist()
+            now = _after(last[0]["created"]) if last else _time(datetime.now(UTC))
+            first = last[0]["sequence"] + 1 if last else 0
             added = [replace(label, created=now, sequence=first + at) for at, label in enumerate(given.values())]
-            self._write(before + added)
+            self._write(pa.concat_tables([before, as_table(added)]))
 
     def merge(self, others: Sequence[str | Path]) -> None:
         """Take in the histories of the stores in these folders, by time; what both have is kept once."""
-        read = [label for folder in others for label in read_labels(Path(folder) / LABELS_FILE)]
+        read = [table for folder in others if len(table := read_table(Path(folder) / LABELS_FILE))]
         if not read:
             return
         with self._locked():
-            self._write(joined([*read_labels(self.path), *read]))
+            rows = pa.concat_tables([read_table(self.path), *read]).to_pylist()
+            self._write(as_table(joined(Label(**row) for row in rows)))
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -110,12 +116,14 @@ class Labels:
                 f"{self.path}: another process has been writing labels for {LOCK_SECONDS:.0f} s; stop it, or try again"
             ) from None
 
-    def _write(self, labels: list[Label]) -> None:
-        columns = list(zip(*(astuple(label) for label in labels), strict=True))
-        arrays = [pa.array(column, field.type) for column, field in zip(columns, LABELS, strict=True)]
+    def _write(self, table: pa.Table) -> None:
         sink = pa.BufferOutputStream()
-        pq.write_table(pa.table(arrays, schema=LABELS), sink, compression="zstd", store_schema=False)
+        pq.write_table(table, sink, compression="zstd", store_schema=False)
         write_atomically(self.path, [memoryview(sink.getvalue())])
+
+
+def as_table(labels: Iterable[Label]) -> pa.Table:
+    return pa.Table.from_pylist([vars(label) for label in labels], schema=LABELS)
 
 
 def checked(label: Label) -> Label:
@@ -133,27 +141,36 @@ def checked(label: Label) -> Label:
     return replace(label, name=f"L{place[0]}/{place[1]}", label=text)
 
 
-def read_labels(path: Path) -> list[Label]:
-    """All rows of a labels file in order; none where there is no file. ValueError names the file and the row."""
+def read_table(path: Path) -> pa.Table:
+    """All labels of a file in order; none where there is no file. ValueError names the file and the row at fault."""
     if not path.is_file():
-        return []
+        return LABELS.empty_table()
     check_parquet(path, LABELS, MOST_LABELS)
     try:
-        columns = pq.ParquetFile(path).read().to_pydict()
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        table = pq.ParquetFile(path).read().cast(LABELS)
+        table.validate(full=True)
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise ValueError(f"{path} is damaged: {error}") from error
-    found = []
-    for row, values in enumerate(zip(*(columns[name] for name in LABELS.names), strict=True)):
-        label = Label(*values) if _whole(values) else None
-        if label is None or len(label.label) > LONGEST_LABEL or parse_name(label.name) is None:
-            raise ValueError(f"{path}: row {row} is no label of a feature: {str(values)[:120]}")
-        found.append(label)
-    return sorted(found, key=lambda label: label.sequence)
+    good = [
+        _rows("match_substring_regex", table["name"], pc.MatchSubstringOptions(NAME)),
+        _rows("utf8_length", table["label"]) <= LONGEST_LABEL,
+        *(
+            _rows("is_valid", table[column]).astype(bool)
+            for column in ("name", "label", "source", "created", "sequence")
+        ),
+    ]
+    bad = np.flatnonzero(~np.logical_and.reduce(good))
+    if len(bad):
+        raise ValueError(
+            f"{path}: row {bad[0]} is no label of a feature: {str(table.slice(bad[0], 1).to_pylist())[:120]}"
+        )
+    return table.sort_by("sequence")
 
 
-def _whole(values: tuple) -> bool:
-    name, text, source, _, _, created, sequence = values
-    return all(isinstance(value, str) for value in (name, text, source, created)) and isinstance(sequence, int)
+def _rows(function: str, column: pa.ChunkedArray, options: pc.FunctionOptions | None = None) -> np.ndarray:
+    """What an Arrow function gives for each row, 0 where the row is missing."""
+    found = pc.call_function(function, [column], options)
+    return np.array([0 if value is None else value for value in found.to_pylist()])
 
 
 def _time(moment: datetime) -> str:
@@ -169,15 +186,12 @@ def _after(last: str) -> str:
         return _time(now)
 
 
-def counting(labels: Iterable[Label]) -> dict[str, Label]:
-    """Of each feature the newest label of the best source; `labels` come in order."""
-    rank = {source: at for at, source in enumerate(SOURCES)}
-    best: dict[str, Label] = {}
-    for label in labels:
-        before = best.get(label.name)
-        if before is None or rank.get(label.source, 99) <= rank.get(before.source, 99):
-            best[label.name] = label
-    return best
+def counting(table: pa.Table) -> dict[str, str]:
+    """Of each feature the newest label of the best source; the rows of `table` come in order."""
+    rows = table.select(["name", "label", "source"]).to_pandas()
+    best_last = rows["source"].map({source: -at for at, source in enumerate(SOURCES)}).fillna(-len(SOURCES))
+    rows = rows.iloc[np.argsort(best_last.to_numpy(), kind="stable")].drop_duplicates("name", keep="last")
+    return dict(zip(rows["name"].tolist(), rows["label"].tolist(), strict=True))
 
 
 def joined(labels: Iterable[Label]) -> list[Label]:

@@ -35,8 +35,10 @@ _BY_TOKENS = """
     JOIN ({tokens}) USING (token_id)
     GROUP BY layer, index ORDER BY match, max(weight) DESC, layer, index LIMIT $n"""
 _SIMILAR_WORDS = """
-    SELECT layer, index, word, damerau_levenshtein(word, $text) AS distance FROM words
-    WHERE abs(length(word) - length($text)) <= $most AND damerau_levenshtein(word, $text) <= $most"""
+    SELECT layer, index, word, distance FROM words JOIN (
+        SELECT word, damerau_levenshtein(word, $text) AS distance FROM vocabulary
+        WHERE abs(length(word) - length($text)) <= $most
+    ) USING (word) WHERE distance <= $most"""
 
 
 class SearchIndex:
@@ -93,6 +95,9 @@ class SearchIndex:
         if self._words is not self._labels:
             split = "SELECT DISTINCT layer, index, unnest(string_split_regex(lower, '\\W+')) AS word FROM labels"
             self.store.tables.run(self.store.folder, f"CREATE OR REPLACE TABLE words AS {split}")
+            self.store.tables.run(
+                self.store.folder, "CREATE OR REPLACE TABLE vocabulary AS SELECT DISTINCT word FROM words"
+            )
             self._words = self._labels
         distances: dict[tuple[int, int], int] | None = None
         for word in re.findall(r"\w+", text)[:8]:

@@ -36,15 +36,14 @@ from circuitlab.store.schema import (
     features_file,
 )
 from circuitlab.store.search import SearchIndex
-from circuitlab.store.tables import Tables, literal
+from circuitlab.store.tables import RowGroups, Tables, literal
 
 MOST_EXAMPLES = 2_000
 """Examples of one feature that a file may claim on average."""
 MOST_TOKENS = 10_000_000
 WALK = 256
 """Features read at once when all are read."""
-_FEATURE_COLUMNS = ", ".join(f'"{name}"' for name in FEATURES.names)
-_EXAMPLE_COLUMNS = "index, quantile_name, token_ids, activations, peak, copies"
+EXAMPLE_COLUMNS = ("quantile", "quantile_name", "rank", "token_ids", "activations", "peak", "copies")
 NEEDS_MODEL = "Needs the model: model.features.attach(store) reads it from the weights."
 
 
@@ -96,8 +95,7 @@ class Store:
         token ids are its own."""
         if self.manifest.transcoder.get("imported"):
             return []
-        sql = "SELECT token_ids FROM {file} WHERE index = ? ORDER BY quantile, rank"
-        return [row[0] for row in self.tables.query(self._examples(layer), sql, (index,))]
+        return [row["token_ids"] for row in self._example_rows(layer, index, index + 1)]
 
     def locate(self, key: Any) -> tuple[int, int]:
         """Layer and index of a feature; ValueError for what is no feature of this store, with the valid range."""
@@ -128,32 +126,29 @@ class Store:
 
     def _read(self, layer: int, start: int, stop: int) -> Iterator[Evidence]:
         """Evidence of the features `start` to `stop` of a layer that have a row."""
-        path = self._features(layer)
-        where = "index >= ? AND index < ?"
-        rows = self.tables.query(
-            path, f"SELECT {_FEATURE_COLUMNS} FROM {{file}} WHERE {where} ORDER BY index", (start, stop)
-        )
-        examples: dict[int, list[tuple[Any, ...]]] = {}
-        order = "ORDER BY index, quantile, rank"
-        sql = f"SELECT {_EXAMPLE_COLUMNS} FROM {{file}} WHERE {where} {order}"
-        for row in self.tables.query(self._examples(layer), sql, (start, stop)):
-            examples.setdefault(row[0], []).append(row)
+        rows = sorted(self._features(layer).rows(start, stop), key=lambda row: row["index"])
+        examples: dict[int, list[dict[str, Any]]] = {}
+        for example in self._example_rows(layer, start, stop):
+            examples.setdefault(example["index"], []).append(example)
         originals = self._originals(layer, start, stop)
         for row in rows:
-            values = dict(zip(FEATURES.names, row, strict=True))
-            index = values["index"]
+            index = row["index"]
             if index in originals:
                 yield self._original(layer, index, originals[index])
             else:
-                yield self._evidence(layer, values, examples.get(index, []))
+                yield self._evidence(layer, row, examples.get(index, []))
 
-    def _features(self, layer: int) -> Path:
-        return self.tables.check(features_file(layer), FEATURES, self.manifest.n_features)
+    def _features(self, layer: int) -> RowGroups:
+        return self.tables.open(features_file(layer), FEATURES, self.manifest.n_features)
 
-    def _examples(self, layer: int) -> Path:
-        return self.tables.check(examples_file(layer), EXAMPLES, MOST_EXAMPLES * self.manifest.n_features)
+    def _examples(self, layer: int) -> RowGroups:
+        return self.tables.open(examples_file(layer), EXAMPLES, MOST_EXAMPLES * self.manifest.n_features)
 
-    def _evidence(self, layer: int, row: dict[str, Any], examples: list[tuple[Any, ...]]) -> Evidence:
+    def _example_rows(self, layer: int, start: int, stop: int) -> list[dict[str, Any]]:
+        rows = self._examples(layer).rows(start, stop, EXAMPLE_COLUMNS)
+        return sorted(rows, key=lambda row: (row["index"], row["quantile"], row["rank"]))
+
+    def _evidence(self, layer: int, row: dict[str, Any], examples: list[dict[str, Any]]) -> Evidence:
         name = f"L{layer}/{row['index']}"
         path = self.tables.folder / features_file(layer)
         try:
@@ -196,10 +191,10 @@ class Store:
             return f"Read from {manifest.corpus}."
         return f"Harvested from {manifest.corpus}: {manifest.n_tokens:,} tokens."
 
-    def _example(self, row: tuple[Any, ...]) -> Example:
-        _, quantile, token_ids, activations, peak, copies = row
-        strings = tuple(self._token(token_id) for token_id in token_ids)
-        return Example(strings, tuple(_decimals(activations)), peak, quantile, copies)
+    def _example(self, row: dict[str, Any]) -> Example:
+        strings = tuple(self._token(token_id) for token_id in row["token_ids"])
+        activations = tuple(_decimals(row["activations"]))
+        return Example(strings, activations, row["peak"], row["quantile_name"], row["copies"])
 
     def _token_weights(self, rows: list[dict[str, Any]] | None) -> tuple[TokenWeight, ...]:
         rows = rows or []
@@ -227,7 +222,7 @@ class Store:
     @cached_property
     def summary(self) -> pd.DataFrame:
         """One row per feature: `layer`, `index`, `n_active`, `density`, `largest`."""
-        paths = [self._features(layer) for layer in self._layers]
+        paths = [self._features(layer).path for layer in self._layers]
         columns = ("layer", "index", "n_active", "density", "largest")
         sql = f"SELECT {', '.join(columns)} FROM read_parquet(?) ORDER BY layer, index"
         rows = self.tables.run(self.folder, sql, [[literal(path) for path in paths]])
@@ -291,8 +286,8 @@ class Store:
 
     def _related(self, key: Any, column: str, values: tuple[str, ...]) -> pd.DataFrame:
         layer, index = self.locate(key)
-        rows = self.tables.query(self._features(layer), f"SELECT {column} FROM {{file}} WHERE index = ?", (index,))
-        found = (rows[0][0] if rows else None) or []
+        rows = self._features(layer).rows(index, index + 1, (column,))
+        found = (rows[0][column] if rows else None) or []
         names = [f"L{row['layer']}/{row['index']}" for row in found]
         labels = [self.labels.get(name, "") for name in names]
         return pd.DataFrame(
@@ -307,7 +302,7 @@ class Store:
         self._make_index(
             "promoted",
             f"SELECT layer, index, pair.token_id AS token_id, pair.weight AS weight FROM (SELECT layer, index, {pair})",
-            [self._features(layer) for layer in self._layers],
+            [self._features(layer).path for layer in self._layers],
         )
 
     def index_peaks(self) -> None:
@@ -316,7 +311,7 @@ class Store:
             "peaks",
             "SELECT layer, index, token_ids[peak + 1] AS token_id, max(activations[peak + 1]) AS weight"
             " FROM read_parquet(?) GROUP BY ALL",
-            [self._examples(layer) for layer in self._layers],
+            [self._examples(layer).path for layer in self._layers],
         )
 
     def _make_index(self, name: str, sql: str, paths: list[Path]) -> None:
@@ -330,7 +325,7 @@ class Store:
         """Name → label, for the features that have one; what other processes have written since is seen."""
         version = self.history.version
         if version != self._named[0]:
-            current = {name: label.label for name, label in self.history.current.items() if label.label}
+            current = {name: label for name, label in self.history.current.items() if label}
             self._named = version, MappingProxyType(current)
         return self._named[1]
 
