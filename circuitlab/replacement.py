@@ -68,12 +68,55 @@ class ReplacementModel:
     def __repr__(self) -> str:
         return f"ReplacementModel({self.model!r}, {self.transcoder!r}, {len(self.labels)} labels)"
 
-    def trace(self, prompt: str | Sequence[int] | Tensor, targets: Any = None, **options: Any) -> Graph:
-        """The attribution graph of a prompt: see `circuitlab.tracing.trace` for all options."""
+    def trace(
+        self,
+        prompt: str | Sequence[int] | Tensor,
+        targets: Any = None,
+        *,
+        position: int = -1,
+        max_logits: int = 10,
+        logit_mass: float = 0.95,
+        max_features: int | None = None,
+        mask_bos: bool = True,
+        constants_by_layer: bool = False,
+        labels: Mapping[str, str] | None = None,
+        progress: bool = True,
+    ) -> Graph:
+        """The attribution graph of a prompt: A_{s→t} = a_s Σ_l (W_dec,s^l)ᵀ J W_enc,t, attention and norms held fixed.
+
+            model.trace("fact : the capital of the state containing Dallas is")
+            model.trace("calc : 36 + 59 =", cl.LogitDifference("95", "94"), max_features=4000)
+
+        prompt: text or token ids [pos].
+        targets: what is explained, read at `position`: a token (text or id), `cl.LogitDifference`, `cl.Direction`, or a
+            list of these. Default: the likeliest next tokens, at most `max_logits`, covering `logit_mass` of the
+            probability.
+        max_features: keep the most influential and fold the others into errors; None keeps all (of MLP neurons the
+            most influential 2,000).
+        mask_bos: make what position 0's MLPs wrote a constant, as circuit-tracer does.
+        constants_by_layer: a constant for every layer in place of one.
+        labels: names of features, {"L3/55": "Texas"}, in place of the model's own.
+
+        Raises ValueError for prompts, targets and numbers that make no sense, saying which and why.
+        Source: Ameisen et al. 2025, "Circuit Tracing", section "Constructing an attribution graph for a prompt".
+        """
         from circuitlab.tracing import trace
 
-        known = {"labels": self.features.labels, "densities": self.features.densities}
-        return trace(self.model, self.transcoder, prompt, targets, **{**known, **options})
+        return trace(
+            self.model,
+            self.transcoder,
+            prompt,
+            targets,
+            position=position,
+            max_logits=max_logits,
+            logit_mass=logit_mass,
+            max_features=max_features,
+            mask_bos=mask_bos,
+            constants_by_layer=constants_by_layer,
+            labels=self.features.labels if labels is None else labels,
+            densities=self.features.densities,
+            progress=progress,
+        )
 
     def intervene(
         self,
