@@ -53,7 +53,9 @@ def test_the_newest_of_the_best_source_counts(store):
 @given(st.lists(st.tuples(SOURCES, st.text("ab", max_size=2)), max_size=8))
 def test_counting_is_the_plain_rule(given_labels):
     rows = [Label("L0/0", text, source, sequence=at) for at, (source, text) in enumerate(given_labels)]
-    best = max(rows, key=lambda row: (-store_labels.SOURCES.index(row.source), row.sequence), default=None)
+    newest = [row for row in rows if not any(r.source == row.source and r.sequence > row.sequence for r in rows)]
+    kept = [row for row in newest if row.label or row.source == "user"] or newest
+    best = min(kept, key=lambda row: store_labels.SOURCES.index(row.source), default=None)
     assert counting(as_table(rows)) == ({best.name: best.label} if best is not None else {})
 
 

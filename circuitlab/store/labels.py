@@ -187,9 +187,14 @@ def _after(last: str) -> str:
 
 
 def counting(table: pa.Table) -> dict[str, str]:
-    """Of each feature the newest label of the best source; the rows of `table` come in order."""
-    rows = table.select(["name", "label", "source"]).to_pandas()
+    """Of each feature the newest label of the best source; the rows of `table` come in order.
+
+    A source that has taken its label back leaves the word to the next; the user's word holds, empty too.
+    """
+    rows = table.select(["name", "label", "source"]).to_pandas().drop_duplicates(["name", "source"], keep="last")
     best_last = rows["source"].map({source: -at for at, source in enumerate(SOURCES)}).fillna(-len(SOURCES))
+    taken_back = (rows["label"] == "") & (rows["source"] != SOURCES[0])
+    best_last -= taken_back * 2 * len(SOURCES)
     rows = rows.iloc[np.argsort(best_last.to_numpy(), kind="stable")].drop_duplicates("name", keep="last")
     return dict(zip(rows["name"].tolist(), rows["label"].tolist(), strict=True))
 
