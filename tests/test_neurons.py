@@ -126,6 +126,13 @@ def test_a_direct_intervention_follows_the_edges_and_all_modes_run(family):
     assert gentle.attrs["spearman"] > 0.5, "a small push: the linear rule foretells most of it"
 
 
+def test_the_rest_of_a_layer_cannot_be_set():
+    replacement = cl.load(tiny_hf_model("gpt2"))
+    graph = replacement.trace(PROMPT, max_features=30)
+    with pytest.raises(ValueError, match="larger max_features"):
+        intervene(replacement, PROMPT, {"1_-1_3": 0.0}, graph=graph)
+
+
 def test_rows_are_narrowed_and_decoders_gathered_without_harm_to_the_edges(monkeypatch):
     replacement = cl.load(tiny_hf_model("gpt2"))
     plain = replacement.trace(PROMPT, max_features=40)

@@ -86,7 +86,7 @@ def read_graph_archive(path: Path) -> Graph:
     try:
         check_metadata(head["metadata"], str(path))
         return Graph(head["prompt"], tuple(head["tokens"]), _nodes(nodes), _links(links, len(nodes)), head["metadata"])
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, pa.ArrowException) as error:
         said = str(error).removeprefix(f"{path}: ")
         raise ValueError(f"{path}: {said}") from error
 

@@ -19,9 +19,21 @@ READERS: dict[str, Callable[[Path], Graph]] = {
 }
 WRITERS: dict[str, Callable[[Graph, Path], Path]] = {".json": write_graph_json, ".zip": write_graph_archive}
 
+LONGEST_ERROR = 1000
+"""Characters: a message may quote what a file holds, and a file may hold anything."""
+
 
 def open_graph(path: Path) -> Graph:
     """Read a graph file, or a folder of tables that `Graph.to_parquet` or `Graph.to_csv` wrote."""
+    try:
+        return _open(path)
+    except ValueError as error:
+        if len(str(error)) <= LONGEST_ERROR:
+            raise
+        raise ValueError(f"{str(error)[:LONGEST_ERROR]}…") from error
+
+
+def _open(path: Path) -> Graph:
     if path.is_dir():
         return read_tables(path)
     if path.suffix.lower() not in READERS:

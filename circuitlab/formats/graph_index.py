@@ -30,7 +30,7 @@ def list_graphs(folder: str | Path) -> pd.DataFrame:
         row = {key: value for key in ("slug", "scan", "prompt") if isinstance(value := entry.get(key), str)}
         if len(row) < 3:
             raise ValueError(f"{index}: graphs[{i}] must have slug, scan and prompt as text")
-        if row["slug"] in ("", ".", "..") or any(mark in row["slug"] for mark in "/\\\0"):
+        if row["slug"] in ("", ".", "..") or len(row["slug"]) > 200 or any(mark in row["slug"] for mark in "/\\\0"):
             raise ValueError(f"{index}: graphs[{i}].slug is {row['slug']!r:.60}; expected the plain name of a file")
         path = folder / f"{row['slug']}.json"
         rows.append({**row, "path": str(path) if path.is_file() else None})

@@ -85,7 +85,7 @@ def read_tables(folder: Path) -> Graph:
         table = pd.DataFrame({name: nodes.column(name).to_pandas(integer_object_nulls=True) for name in NODE_COLUMNS})
         links = _links(nodes.column("id"), edges)
         return Graph(head["prompt"], tuple(head["tokens"]), table, links, head["metadata"])
-    except (ValueError, TypeError, OverflowError, RecursionError) as error:
+    except (ValueError, TypeError, OverflowError, RecursionError, pa.ArrowException) as error:
         raise ValueError(f"{folder}: {str(error).removeprefix(f'{folder}: ')}") from error
 
 

@@ -74,6 +74,8 @@ def write_transcoder(transcoder: Transcoder, folder: str | os.PathLike[str]) -> 
     Weights that are NaN or infinite are refused with a ValueError before anything is written.
     """
     folder = Path(folder)
+    if transcoder.exact:
+        raise ValueError("these are a model's own MLP neurons, not a transcoder: there is nothing to write")
     files = _layer_files(transcoder)
     for file, tensors in files.items():
         for key, tensor in tensors.items():

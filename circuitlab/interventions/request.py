@@ -248,6 +248,11 @@ class Resolver:
                 tokens[int(token[2])] = scale
             elif match := NODE.match(node_id):
                 layer, feature, pos = (int(part) for part in match.groups())
+                if feature < 0 and self.baseline.local.transcoder.exact:
+                    raise ValueError(
+                        f"{node_id!r} stands for all neurons that are no nodes of the graph and cannot be set as one: "
+                        "name single neurons, or trace with a larger max_features"
+                    )
                 if feature < 0:
                     errors[layer, pos] = scale
                 else:
