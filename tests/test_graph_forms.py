@@ -5,6 +5,7 @@ Mutations that break it: dropping a link's further keys, writing errors' ids ane
 
 import json
 import string
+import time
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 import circuitlab as cl
 from circuitlab.formats.graph_index import list_graphs, write_graph_index
-from circuitlab.formats.graph_json import graph_from_json, pair
+from circuitlab.formats.graph_json import _depths, graph_from_json, pair
 from circuitlab.graph import Graph
 from tests.graphs import closing_graph
 from tests.test_graph_files import REAL, foreign, needs_real
@@ -239,3 +240,12 @@ def test_a_folder_and_its_index(tmp_path):
     (tmp_path / "graph-metadata.json").write_text('{"graphs": [{"slug": "../x", "scan": "", "prompt": ""}]}')
     with pytest.raises(ValueError, match=r"graphs\[0\]\.slug"):
         list_graphs(tmp_path)
+
+
+def test_a_long_chain_is_sorted_at_once():
+    """A sweep per level would take the square of the chain's length."""
+    n = 50_000
+    start = time.process_time()
+    depth = _depths("g", [{"id": str(i)} for i in range(n)], np.arange(1, n), np.arange(n - 1))
+    assert time.process_time() - start < 1
+    assert depth.tolist() == list(range(n - 1, -1, -1))

@@ -31,7 +31,7 @@ FORMAT = {"format": "circuitlab graph", "version": 1}
 MEMBERS = ("metadata.json", "nodes.parquet", "links.parquet")
 LARGEST_MEMBER = 8 * 2**30
 _BROKEN_ZIP = (
-    zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, NotImplementedError, RuntimeError
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, NotImplementedError, RuntimeError, UnicodeError
 )  # fmt: skip
 _LONG_AGO = (1980, 1, 1, 0, 0, 0)
 
@@ -131,7 +131,7 @@ def _table(path: Path, name: str, content: bytes, columns: list[str], most: int)
         file = pq.ParquetFile(pa.BufferReader(content))
         found = file.schema_arrow.names
         size = sum(file.metadata.row_group(i).total_byte_size for i in range(file.metadata.num_row_groups))
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise ValueError(f"{path}: {name} is not a whole Parquet table: {error}") from error
     if found != columns:
         raise ValueError(f"{path}: {name} has the columns {', '.join(found)}; expected {', '.join(columns)}")
@@ -142,7 +142,7 @@ def _table(path: Path, name: str, content: bytes, columns: list[str], most: int)
         raise ValueError(f"{path}: {name} claims {rows:,} rows; expected at most {most:,} in this archive")
     try:
         return file.read()
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise ValueError(f"{path}: {name} is damaged: {error}") from error
 
 

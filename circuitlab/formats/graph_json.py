@@ -58,6 +58,8 @@ _NODE_FIELDS: dict[str, tuple[tuple[type, ...], bool]] = {
 STEPS = ("parse", "nodes", "links", "order", "tables")
 """What opening a large file goes through, each about as long as the next."""
 LARGEST_INDEX = 2**31 - 1
+MOST_COMPARED = 2000
+"""How many ids a mistyped one is compared with: that takes a few microseconds each."""
 _WHOLE = re.compile("[0-9]{1,18}")
 _CLERP = re.compile(r'^Output "(?P<token>.*)" \(p=(?P<chance>[0-9.eE+-]+)\)$', re.DOTALL)
 
@@ -99,7 +101,7 @@ def _graph(data: Any, name: str, done: Callable[[], object]) -> Graph:
     place[order] = np.arange(len(rows))
     table = pd.DataFrame([rows[i] for i in order], columns=list(NODE_COLUMNS))
     said = _our_metadata(data, rows, target, source)
-    check_metadata(said, name)
+    check_metadata({**said, "json": None}, name)  # the side-car is what has just been read
     done()
     if metadata.get("link_dtype") == "float32":
         weight = weight.astype(np.float32)
@@ -155,6 +157,8 @@ def _expect(name: str, key: str, value: Any, types: tuple[type, ...], expected: 
 
 
 def _member(name: str, owner: dict, key: str, types: tuple[type, ...], where: str = "") -> Any:
+    if key in owner and type(owner[key]) in types:
+        return owner[key]
     kind = " or ".join(_TYPE_NAMES[t] for t in types)
     if key not in owner:
         found = ", ".join(owner) or "nothing"
@@ -368,7 +372,7 @@ def _refuse_link(name: str, links: list[Any], index: dict[str, int]) -> NoReturn
         _expect(name, f"links[{i}]", link, (dict,), "an object with source, target and weight")
         for end in ("source", "target"):
             if _member(name, link, end, (str,), f"links[{i}].") not in index:
-                near = difflib.get_close_matches(link[end], list(index), n=1)
+                near = difflib.get_close_matches(link[end][:100], list(index)[:MOST_COMPARED], n=1)
                 hint = f" (nearest: {near[0]})" if near else ""
                 _fail(name, f"links[{i}].{end}", link[end], f"the node_id of one of the file's nodes{hint}")
         weight = _member(name, link, "weight", (int, float), f"links[{i}].")
@@ -396,19 +400,23 @@ def _topological(name: str, rows: list[dict[str, Any]], source: np.ndarray, targ
 
 
 def _depths(name: str, rows: list[dict[str, Any]], source: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """How many edges the longest path into each node has; a cycle is refused."""
-    depth = np.full(len(rows), -1)
-    step = 0
-    while (depth < 0).any():
-        waiting = np.bincount(target, minlength=len(rows)) > 0
-        ready = (depth < 0) & ~waiting
-        if not ready.any():
-            i = int(np.flatnonzero(depth < 0)[0])
-            raise ValueError(f"{name}: links form a cycle through {rows[i]['id']!r}; a graph has none")
-        depth[ready] = step
-        live = ~ready[source]
-        source, target, step = source[live], target[live], step + 1
-    return depth
+    """How many edges the longest path into each node has (Kahn's algorithm); a cycle is refused."""
+    order = np.argsort(source, kind="stable")
+    targets = target[order].tolist()
+    bounds = np.searchsorted(source[order], np.arange(len(rows) + 1)).tolist()
+    waiting = np.bincount(target, minlength=len(rows)).tolist()
+    depth = [0] * len(rows)
+    ready = [i for i, n in enumerate(waiting) if n == 0]
+    for i in ready:  # grows while it is gone through
+        for t in targets[bounds[i] : bounds[i + 1]]:
+            depth[t] = max(depth[t], depth[i] + 1)
+            waiting[t] -= 1
+            if waiting[t] == 0:
+                ready.append(t)
+    if len(ready) < len(rows):
+        stuck = next(i for i, n in enumerate(waiting) if n > 0)
+        raise ValueError(f"{name}: links form a cycle through {rows[stuck]['id']!r}; a graph has none")
+    return np.array(depth, dtype=np.int64)
 
 
 def _our_metadata(data: dict, rows: list[dict[str, Any]], target: np.ndarray, source: np.ndarray) -> dict[str, Any]:
