@@ -193,9 +193,11 @@ def counting(table: pa.Table) -> dict[str, str]:
     """
     rows = table.select(["name", "label", "source"]).to_pandas().drop_duplicates(["name", "source"], keep="last")
     best_last = rows["source"].map({source: -at for at, source in enumerate(SOURCES)}).fillna(-len(SOURCES))
-    taken_back = (rows["label"] == "") & (rows["source"] != SOURCES[0])
-    best_last -= taken_back * 2 * len(SOURCES)
-    rows = rows.iloc[np.argsort(best_last.to_numpy(), kind="stable")].drop_duplicates("name", keep="last")
+    taken_back = [
+        not label and source != SOURCES[0] for label, source in zip(rows["label"], rows["source"], strict=True)
+    ]
+    order = best_last.to_numpy(np.int64) - 2 * len(SOURCES) * np.array(taken_back, np.int64)
+    rows = rows.iloc[np.argsort(order, kind="stable")].drop_duplicates("name", keep="last")
     return dict(zip(rows["name"].tolist(), rows["label"].tolist(), strict=True))
 
 
