@@ -2,6 +2,7 @@
 
 import pytest
 from lab import eventually, value
+from stores import small_store
 
 SETUP = """import circuitlab as cl
 model = cl.load()
@@ -98,3 +99,19 @@ def test_go_try_label_and_follow(shown):
     value(page, f"setattr(view, 'clicked', {other!r})")
     eventually(page, "dashboard.feature", "L3/" + other.split("_")[1])
     page.locator(".cl header code", has_text="L3/" + other.split("_")[1]).wait_for()
+
+
+def test_a_harvest_is_shown_without_a_model(open_notebook, tmp_path):
+    folder = small_store(tmp_path / "store")
+    page = open_notebook(
+        [
+            f'import circuitlab as cl\nstore = cl.Store({str(folder)!r})\nstore.label("L1/3", "<b>hares</b>")',
+            'cl.FeatureDashboard(store, "L1/3")',
+        ]
+    )
+    page.locator(".cl .example").first.wait_for()
+    assert page.locator(".cl .example").count() == 4
+    assert page.locator(".cl .note").inner_text() == "Harvested from some stories: 1,000 tokens."
+    assert page.locator(".cl header h3").inner_text() == "<b>hares</b>"
+    assert page.locator(".cl header .facts").inner_text().startswith("active on 3.0% of tokens")
+    assert page.locator(".cl textarea").count() == 0

@@ -8,6 +8,7 @@ from contextlib import suppress
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from graphs import closing_graph
 from stores import WORDS, example, feature, manifest, random_labels, small_store, tables
 
 import circuitlab as cl
@@ -75,6 +76,17 @@ def test_it_is_a_source_for_a_dashboard(store):
     assert len(store) == len(list(store)) == 10
 
 
+def test_labels_edited_in_a_dashboard_are_kept_in_the_store(store):
+    graph = closing_graph(n_layers=3, n_pos=3, n_features=2)
+    session = cl.Session(graph)
+    widget = cl.FeatureDashboard(store, "L0/1", session=session)
+    widget.labels = {"L0/1": "hares", "L9/9": "elsewhere"}
+    assert cl.Store(store.folder).labels == {"L0/1": "hares"}
+    session.update(labels={"0_1_0": "the graph's"})
+    assert widget.labels["L0/1"] == "the graph's"
+    assert store.labels == {"L0/1": "hares"}
+
+
 def test_all_features_are_walked_in_order(store, monkeypatch):
     monkeypatch.setattr("circuitlab.store.store.WALK", 2)
     assert [evidence.name for evidence in store.walk()] == list(store)
@@ -113,7 +125,7 @@ def test_search_ranks_labels_by_how_they_match_then_tokens(tmp_path):
     rows = [feature(0, i, 10, 1.0, promoted=((6, 0.1),) if i == 6 else ((7, 0.2),)) for i in range(8)]
     examples = [example(0, 7, tokens=(0, 6))]
     store = cl.Store(write_store(tmp_path, manifest(1, 8), [tables(0, rows, examples)], WORDS))
-    store.label_all({"L0/5": "near Texas", "L0/1": "Texas", "L0/2": "Texas city", "L0/3": "Utah", "L0/4": "texas"})
+    store.label_all({"L0/5": "a Texas", "L0/1": "Texas", "L0/2": "Texas city", "L0/3": "Utah", "L0/4": "texas"})
     found = store.search(" TEXAS")
     assert found["name"].tolist() == ["L0/1", "L0/4", "L0/2", "L0/5", "L0/6"]
     assert found["match"].tolist() == ["exact", "exact", "prefix", "substring", "exact"]

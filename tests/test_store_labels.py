@@ -79,12 +79,22 @@ def test_two_processes_writing_at_once_lose_nothing(store):
     code = """
 import sys, circuitlab as cl
 store = cl.Store(sys.argv[1])
+print("ready", flush=True)
+sys.stdin.readline()
 for at in range(25):
     store.label(f"L{sys.argv[2]}/1", f"writer {sys.argv[2]}, {at}")
 """
     command = [sys.executable, "-c", code, str(store.folder)]
-    writers = [subprocess.Popen([*command, str(number)]) for number in range(2)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    writers = [subprocess.Popen([*command, str(number)], **pipes) for number in range(2)]
+    assert [writer.stdout.readline() for writer in writers] == ["ready\n"] * 2
+    for writer in writers:
+        writer.stdin.write("go\n")
+        writer.stdin.flush()
     assert [writer.wait(60) for writer in writers] == [0, 0]
+    for writer in writers:
+        writer.stdin.close()
+        writer.stdout.close()
     history = store.history.history()
     assert len(history) == 50
     assert history["sequence"].tolist() == list(range(50))

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,7 @@ class FeatureDashboard(Widget):
     """
 
     _esm = bundle("dashboard.js")
+    _following = False
 
     feature = traitlets.Unicode("", help="the feature shown: L3/55, or empty for none").tag(sync=True)
     labels = traitlets.Dict(help="feature → label, where one was edited here or in a linked widget").tag(sync=True)
@@ -64,6 +66,7 @@ class FeatureDashboard(Widget):
         super().__init__(**traits, _can_try=hasattr(features, "live"), _here=list(self._in_graph))
         self.observe(self._show, "feature")
         self.observe(self._labels_to_session, "labels")
+        self.observe(self._keep_labels, "labels")
         self._labels_to_session({"new": self.labels})
         if feature is not None:
             self.go(feature)
@@ -145,7 +148,24 @@ class FeatureDashboard(Widget):
 
     def _labels_from_session(self, _change: Any) -> None:
         mine = {name: label for name, label in self.labels.items() if name not in self._in_graph}
-        self.labels = {**mine, **self._session_labels()}
+        self._following = True
+        try:
+            self.labels = {**mine, **self._session_labels()}
+        finally:
+            self._following = False
+
+    def _keep_labels(self, change: Any) -> None:
+        """A label edited here is kept where the features keep theirs (a store, with history).
+
+        What comes from the linked graph, by undo too, is the graph's alone.
+        """
+        keep = getattr(self._features, "label", None)
+        if keep is None or self._following:
+            return
+        for name, label in change["new"].items():
+            if change["old"].get(name) != label:
+                with suppress(ValueError):  # a name that is none of these features
+                    keep(name, label)
 
     def _labels_to_session(self, change: Any) -> None:
         """A label given here is that of all nodes of the feature."""
