@@ -306,6 +306,7 @@ def load(
         if transcoder is None:
             transcoder = ATLAS / "clt"
             labels = json.loads((ATLAS / "labels.json").read_text("utf-8"))
+            evidence = ATLAS / "evidence" if evidence is None else evidence
     loaded = model if isinstance(model, Model) else load_model(model, tokenizer, device, dtype)
     if bundled:
         loaded.name = "atlas"

@@ -9,3 +9,4 @@ from pathlib import Path
 MODEL = Path(__file__).parent / "model"
 CLT = Path(__file__).parent / "clt"
 LABELS = Path(__file__).parent / "labels.json"
+EVIDENCE = Path(__file__).parent / "evidence"

@@ -1,4 +1,4 @@
-"""`python -m circuitlab.atlas train | evaluate`: rebuild the bundled model, or print its model card's numbers."""
+"""`python -m circuitlab.atlas train | evidence | evaluate`: rebuild the bundled model or its evidence; measure it."""
 
 import os
 import sys
@@ -37,6 +37,17 @@ def evaluate(folder: Path, limit: int | None, seed: int) -> None:
     from circuitlab.atlas import build
 
     click.echo(build.card(folder, limit=limit, seed=seed))
+
+
+@main.command()
+@click.option("--out", type=click.Path(path_type=Path, exists=True), default=atlas.MODEL.parent, show_default=True)
+@click.option("--sentences", type=click.IntRange(1), help="How many to harvest from; the packaged number by default.")
+@click.option("--seed", type=int, default=0, show_default=True)
+def evidence(out: Path, sentences: int | None, seed: int) -> None:
+    """Harvest what the features of OUT/clt stand for, from sentences of the world, into OUT/evidence."""
+    from circuitlab.atlas import build
+
+    click.echo(build.write_evidence(out, seed, sentences or build.EVIDENCE_SENTENCES, progress=True))
 
 
 if __name__ == "__main__":

@@ -16,9 +16,11 @@ import torch
 from transformers import AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerBase
 
 from circuitlab.atlas import corpus, evaluate, network, tokenizer, training, world
-from circuitlab.atlas.labels import label_features, write_labels
+from circuitlab.atlas.labels import label_features, sample_sentences, write_labels
 from circuitlab.formats.transcoders import read_transcoder, write_transcoder
+from circuitlab.harvest import HarvestSettings, harvest
 from circuitlab.model import load_model
+from circuitlab.replacement import load
 from circuitlab.training import Metrics, TrainingConfig, load_tokens
 from circuitlab.training import evaluate as evaluate_transcoder
 from circuitlab.training import train as train_transcoder
@@ -28,6 +30,11 @@ CLT_TRAINING = TrainingConfig(n_features=1024, k=20, steps=5000, batch_size=2048
 CLT_ROWS = 20_000  # rows of own text
 CARD_ROWS = 1_000  # and of other text for the card
 SMOKE_CLT = replace(CLT_TRAINING, n_features=32, k=4, steps=3, batch_size=64)
+# What the package carries of each feature's evidence: little, since it is small.
+EVIDENCE = HarvestSettings(
+    n_top=4, n_lower=1, before=20, after=2, coactivation_positions=8_192, n_partners=4, n_tokens=6, block_records=512
+)
+EVIDENCE_SENTENCES = 12_000
 # Facts, words and sums first; then a shorter run from there on which the opposites come to hold in every language.
 STAGES = (
     (training.TrainConfig(), corpus.MIXTURE),
@@ -96,6 +103,8 @@ def train(
     write_model(model, words, out / "model")
     clt_config, n_rows = (SMOKE_CLT, 64) if smoke else (CLT_TRAINING, CLT_ROWS)
     train_clt(out, runs, clt_config, n_rows, seed)
+    if not smoke:
+        echo(write_evidence(out, seed))
     write_card(out, seed)
     echo(card(out / "model", limit=8 if smoke else None, seed=seed))
 
@@ -109,6 +118,19 @@ def train_clt(out: Path, runs: Path, config: TrainingConfig, n_rows: int, seed: 
     write_transcoder(result.transcoder.to(torch.bfloat16), out / "clt")
     transcoder = read_transcoder(out / "clt", dtype=torch.float32)
     write_labels(label_features(model, transcoder, seed=seed), out / "labels.json")
+
+
+def write_evidence(out: Path, seed: int = 0, n_sentences: int = EVIDENCE_SENTENCES, progress: bool = False) -> str:
+    """Harvest the features' evidence from sentences of the world into `out/evidence`; a line that says how much."""
+    labelled = load(out / "model", out / "clt", device="cpu")
+    labelled.model.name = "atlas"
+    texts = [sentence.text for sentence in sample_sentences(n_sentences, seed)]
+    name = f"{n_sentences:,} sentences of the world"
+    result = harvest(
+        labelled, texts, out / "evidence", EVIDENCE, resume=False, keep_tally=False, progress=progress, name=name
+    )
+    size = sum(file.stat().st_size for file in result.folder.iterdir())
+    return f"evidence from {result.manifest.n_tokens:,} tokens of {name}, {size / 1e6:.1f} MB"
 
 
 def write_card(out: Path, seed: int = 0) -> None:

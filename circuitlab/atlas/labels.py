@@ -37,7 +37,7 @@ RARE = 5  # a feature active at fewer positions stays unnamed
 
 def label_features(model: Model, transcoder: Transcoder, n_sentences: int = 8000, seed: int = 0) -> dict[str, str]:
     """The labels of all features that have a clear one, in the order of layer and index."""
-    chosen = _sample(n_sentences, seed)
+    chosen = sample_sentences(n_sentences, seed)
     rows = model.tokenizer([sentence.text for sentence in chosen])["input_ids"]
     names, where = _named_positions(model, chosen, rows)
     labels = {}
@@ -57,7 +57,7 @@ def write_labels(labels: dict[str, str], path: Path) -> None:
     os.replace(draft, path)
 
 
-def _sample(n_sentences: int, seed: int) -> list[world.Sentence]:
+def sample_sentences(n_sentences: int, seed: int) -> list[world.Sentence]:
     """Sentences of every world by its share of the mixture; all of a world's sentences are equally likely."""
     rng = np.random.default_rng([seed, 7])
     by_world: dict[str, list[world.Sentence]] = {}

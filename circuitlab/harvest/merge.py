@@ -15,12 +15,14 @@ from circuitlab.harvest.run import WHOLE, manifest_of, require_same
 from circuitlab.harvest.settings import HarvestSettings
 from circuitlab.harvest.tables import WEIGHT_COLUMNS, layer_tables
 from circuitlab.harvest.tally import Tally
-from circuitlab.store.schema import TALLY_FILE, TOKENS_FILE, Manifest, features_file
+from circuitlab.store.labels import Labels
+from circuitlab.store.schema import LABELS_FILE, TALLY_FILE, TOKENS_FILE, Manifest, features_file
 from circuitlab.store.writer import write_store
 
 
 def merge(folders: Sequence[str | Path], out: str | Path) -> Manifest:
-    """Merge stores of different shards of one corpus into the store `out`; some shards may be missing.
+    """Merge stores of different shards of one corpus into the store `out`; some shards may be missing. The histories of
+    their labels are joined.
 
     Raises ValueError for stores of other models, transcoders, corpora or settings, for a shard given twice, for one
     that is not finished, and for one harvested without its tally.
@@ -47,6 +49,8 @@ def merge(folders: Sequence[str | Path], out: str | Path) -> Manifest:
     tokens = parquet.read_table(paths[0] / TOKENS_FILE)["token"].to_pylist()
     tables = layer_tables(tally, n_layers, lambda layer: _weight_columns(paths[0], layer))
     write_store(out, manifest_of(state), tables, tokens)
+    if any((path / LABELS_FILE).is_file() for path in paths):
+        Labels(out).merge([path for path in paths if path != out])
     return Manifest.read(out)
 
 

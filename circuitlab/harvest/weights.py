@@ -19,7 +19,7 @@ from circuitlab.features import logit_weights
 from circuitlab.model import Model
 from circuitlab.transcoder import Transcoder
 
-BINS = 40
+BINS = 24
 VALUES = 16_000_000
 """Logit weights or cosines in memory at once."""
 
@@ -66,14 +66,19 @@ def _logits(model: Model, transcoder: Transcoder, layer: int, rows: slice, n: in
 
 
 def _histograms(weights: Float[Tensor, "feat vocab"]) -> tuple[np.ndarray, np.ndarray]:
-    """Counts [feat, bin] and edges [feat, bin + 1], from each row's least to its largest."""
-    low, high = weights.amin(1, keepdim=True), weights.amax(1, keepdim=True)
-    width = (high - low).clamp_min(1e-9) / BINS
-    bins = ((weights - low) / width).long().clamp_max(BINS - 1)
+    """Counts [feat, bin] and edges [feat, bin + 1] that hold each row's least and largest.
+
+    Widths are rounded up to six bits and edges are multiples of them, so that a file of them is small.
+    """
+    low, high = weights.amin(1, keepdim=True).double(), weights.amax(1, keepdim=True).double()
+    mantissa, exponent = torch.frexp((high - low).clamp_min(1e-9) / (BINS - 1.5))
+    width = torch.ldexp((mantissa * 64).ceil() / 64, exponent)
+    low = (low / width).floor() * width
+    bins = ((weights - low) / width).long()
     bins += torch.arange(len(weights), device=weights.device)[:, None] * BINS
     counts = torch.bincount(bins.flatten(), minlength=len(weights) * BINS).view(-1, BINS)
     edges = low + width * torch.arange(BINS + 1, device=weights.device)
-    return counts.cpu().numpy(), edges.cpu().numpy()
+    return counts.cpu().numpy(), edges.float().cpu().numpy()
 
 
 def _nearest(encoders: Float[Tensor, "feat d_model"], rows: slice, n: int) -> tuple[np.ndarray, np.ndarray]:
