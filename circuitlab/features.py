@@ -70,6 +70,7 @@ class Features:
         self.store: Store | None = None
         self._replacement = model
         self._harvested = False
+        self._keeps_labels = True
         self._labels_seen: object = None
         self._texts = None if texts is None else list(texts)
         self._kept: dict[tuple[int, int], Evidence] = {}
@@ -105,15 +106,16 @@ class Features:
 
     # ---- a store ----
 
-    def attach(self, store: Store | str | PathLike[str]) -> Features:
+    def attach(self, store: Store | str | PathLike[str], keep_labels: bool = True) -> Features:
         """Take examples, histograms, densities and labels from a harvest from now on; gives this object back.
 
         `store` is a `Store` or its folder. One that was made with another model or transcoder is a ValueError; a store
-        made from other tools' files carries no fingerprint, so that only the sizes are compared.
+        made from other tools' files carries no fingerprint, so that only the sizes are compared. Without `keep_labels`
+        what is labelled from now on is not written beside it.
         """
         store = store if isinstance(store, Store) else Store(store)
         require_same(store, self.model, self.transcoder)
-        self.store, self._harvested, self._labels_seen = store, True, None
+        self.store, self._harvested, self._labels_seen, self._keeps_labels = store, True, None, keep_labels
         self._kept.clear()
         return self
 
@@ -133,10 +135,11 @@ class Features:
         return labels
 
     def label(self, key: Any, text: str) -> None:
-        """Name a feature; "" takes its label away. Kept in the attached store, else as long as the model lives."""
+        """Name a feature; "" takes its label away. Kept in the attached store; as long as the model lives where there is
+        none, or only the one that comes with atlas."""
         layer, index = self.locate(key)
         name = f"L{layer}/{index}"
-        if self.store is not None:
+        if self.store is not None and self._keeps_labels:
             self.store.label(name, text)
             return
         self.labels[name] = checked(Label(name, text)).label

@@ -301,12 +301,13 @@ def load(
     """
     labels: dict[str, str] = {}
     bundled = isinstance(model, str) and model == "atlas"
+    own_evidence = False
     if bundled:
         model = ATLAS / "model"
         if transcoder is None:
             transcoder = ATLAS / "clt"
             labels = json.loads((ATLAS / "labels.json").read_text("utf-8"))
-            evidence = ATLAS / "evidence" if evidence is None else evidence
+            own_evidence = evidence is None
     loaded = model if isinstance(model, Model) else load_model(model, tokenizer, device, dtype)
     if bundled:
         loaded.name = "atlas"
@@ -318,7 +319,10 @@ def load(
         transcoder = read_transcoder(transcoder)
     transcoder = _placed(transcoder, loaded.device, torch.promote_types(loaded.dtype, torch.float32))
     check_fit(loaded, transcoder)
-    return _with(evidence, ReplacementModel(loaded, transcoder, labels))
+    replaced = _with(evidence, ReplacementModel(loaded, transcoder, labels))
+    if own_evidence:
+        replaced.features.attach(ATLAS / "evidence", keep_labels=False)
+    return replaced
 
 
 def _with(evidence: str | Path | Store | None, model: ReplacementModel) -> ReplacementModel:

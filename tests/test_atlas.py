@@ -11,6 +11,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+import circuitlab as cl
 from circuitlab import atlas
 from circuitlab.atlas import build, corpus, evaluate, facts, network, tokenizer, training, words, world
 from circuitlab.atlas.__main__ import main
@@ -291,3 +292,19 @@ def test_the_package_stays_small():
     files = [path for folder in (atlas.MODEL, atlas.CLT) for path in folder.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) < 15e6
     assert max(path.stat().st_size for path in files) < 12e6
+
+
+def test_the_evidence_is_of_the_bundled_weights_and_shows_what_labels_say():
+    model = cl.load(device="cpu")  # refuses evidence of other weights
+    assert model.features.store.manifest.corpus == "12,000 sentences of the world"
+    named = [name for name, label in model.labels.items() if label.startswith("say ")]
+    assert len(named) > 20
+    assert sum(bool(model.features[name].examples) for name in named) > 0.98 * len(named)
+    assert sum(file.stat().st_size for file in atlas.EVIDENCE.iterdir()) < 3.5e6
+
+
+def test_labels_given_to_atlas_stay_out_of_the_package():
+    model = cl.load(device="cpu")
+    model.features.label("L0/0", "mine")
+    assert model.features["L0/0"].label == model.labels["L0/0"] == "mine"
+    assert not (atlas.EVIDENCE / "labels.parquet").exists()

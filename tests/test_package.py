@@ -40,10 +40,10 @@ def test_the_wheel_carries_the_front_end_and_types(wheel):
     assert wheel.read("circuitlab/static/page.js") == (ROOT / "circuitlab/static/page.js").read_bytes()
 
 
-@pytest.mark.parametrize("folder", [atlas.MODEL, atlas.CLT], ids=["model", "clt"])
+@pytest.mark.parametrize("folder", [atlas.MODEL, atlas.CLT, atlas.EVIDENCE], ids=["model", "clt", "evidence"])
 def test_the_wheel_carries_the_bundled_model(wheel, folder):
     files = [file.relative_to(ROOT).as_posix() for file in folder.iterdir()]
-    assert any(file.endswith(".safetensors") for file in files)
+    assert any(file.endswith((".safetensors", ".parquet")) for file in files)
     assert set(files) <= set(wheel.namelist())
 
 
@@ -53,7 +53,7 @@ def test_the_wheel_lets_notebooks_keep_what_widgets_show(wheel):
 
 
 def test_the_wheel_carries_nothing_else(wheel):
-    kinds = {".py", ".typed", ".js", ".css", ".json", ".md", ".txt", ".yaml", ".safetensors"}
+    kinds = {".py", ".typed", ".js", ".css", ".json", ".md", ".txt", ".yaml", ".safetensors", ".parquet"}
     outside = [name for name in wheel.namelist() if not name.startswith(("circuitlab/", "circuitlab-0"))]
     odd = [name for name in wheel.namelist() if ".dist-info/" not in name and Path(name).suffix not in kinds]
     assert outside == []
