@@ -135,8 +135,8 @@ class Features:
         return labels
 
     def label(self, key: Any, text: str) -> None:
-        """Name a feature; "" takes its label away. Kept in the attached store; as long as the model lives where there is
-        none, or only the one that comes with atlas."""
+        """Name a feature; "" takes its label away. Kept in the attached store; as long as the model lives where there
+        is none, or only the one that comes with atlas."""
         layer, index = self.locate(key)
         name = f"L{layer}/{index}"
         if self.store is not None and self._keeps_labels:
