@@ -2,7 +2,7 @@
 
 Reading keeps every file's JSON beside the tables (`originals.parquet`), so that what a file holds beyond our columns is
 given back; the tables serve search and filters. No tokenizer is at hand: token ids are numbers given here, in the order
-in which the tokens come. All features of one layer are in memory at a time.
+in which the tokens come. An import holds all its features in memory; an export one layer of them.
 """
 
 from __future__ import annotations
