@@ -17,8 +17,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from circuitlab import cache, models
     from circuitlab.evidence import Evidence
     from circuitlab.features import Features
+    from circuitlab.fit import TranscoderMismatchWarning
     from circuitlab.formats.graph_index import list_graphs
     from circuitlab.graph import Graph
     from circuitlab.grouping import Grouped, group
@@ -57,6 +59,7 @@ _HOMES = {
     "TrainingConfig": "training",
     "Transcoder": "transcoder",
     "TranscoderConfig": "transcoder",
+    "TranscoderMismatchWarning": "fit",
     "Value": "interventions",
     "View": "view",
     "group": "grouping",
@@ -89,18 +92,26 @@ __all__ = [
     "TrainingConfig",
     "Transcoder",
     "TranscoderConfig",
+    "TranscoderMismatchWarning",
     "Value",
     "View",
+    "cache",
     "group",
     "list_graphs",
     "load",
     "load_model",
+    "models",
     "trace",
     "train",
 ]
 
 
+_MODULES = ("cache", "models")
+
+
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f"circuitlab.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'circuitlab' has no attribute {name!r}")
     value = getattr(import_module(f"circuitlab.{_HOMES[name]}"), name)

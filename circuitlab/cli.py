@@ -570,4 +570,8 @@ def _describe(found: dict) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    from circuitlab.cli import main as whole  # this module by its name, with which the other commands register
+
+    whole()
+else:
+    import circuitlab.transcoder_commands  # noqa: F401

@@ -376,21 +376,21 @@ def writes_to(model: Model, transcoder: Transcoder, layer: int, index: int) -> l
     weights = []
     for reader in range(layer + 1, transcoder.config.n_layers):
         stream = torch.stack(written[: reader - layer]).sum(0)
-        weights.append(transcoder.W_enc[reader].detach() @ _through(_encoder_norm(model, transcoder, reader), stream))
+        read = _through(_encoder_norm(model, transcoder, reader), stream)
+        weights.append(transcoder.W_enc.read(reader, read).detach())
     return weights
 
 
 def reads_from(model: Model, transcoder: Transcoder, layer: int, index: int) -> list[Float[Tensor, " feat"]]:
     """The virtual weights from all features of layers 0, …, `layer - 1`, one tensor per layer; reads all decoders."""
-    read = _fold(_encoder_norm(model, transcoder, layer), transcoder.W_enc[layer].detach()[index])
+    one = torch.tensor([index], device=transcoder.device)
+    read = _fold(_encoder_norm(model, transcoder, layer), transcoder.W_enc.rows(layer, one)[0].detach())
     folded = [_fold(_decoder_norm(model, transcoder, target), read) for target in range(layer)]
     weights = []
     for source in range(layer):
-        decoders = transcoder.W_dec[source].detach()
-        n_outputs = min(transcoder.config.n_outputs(source), layer - source)
-        weights.append(
-            sum((decoders[:, j] @ folded[source + j] for j in range(1, n_outputs)), decoders[:, 0] @ folded[source])
-        )
+        outputs = range(min(transcoder.config.n_outputs(source), layer - source))
+        parts = [transcoder.W_dec.read(source, folded[source + j], output=j).detach() for j in outputs]
+        weights.append(sum(parts[1:], parts[0]))
     return weights
 
 
@@ -398,7 +398,9 @@ def _written(
     model: Model, transcoder: Transcoder, layer: int, index: int | slice
 ) -> list[Float[Tensor, "*feat d_model"]]:
     """What a unit of a feature (or of each of a slice) adds to the residual stream at each layer it writes to."""
-    rows = transcoder.W_dec[layer].detach()[index].unbind(-2)
+    chosen = torch.arange(transcoder.config.n_features, device=transcoder.device)[index]
+    rows = transcoder.W_dec.rows(layer, chosen.reshape(-1)).detach()
+    rows = (rows if chosen.ndim else rows[0]).unbind(-2)
     return [_through(_decoder_norm(model, transcoder, layer + j), row) for j, row in enumerate(rows)]
 
 

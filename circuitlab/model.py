@@ -367,7 +367,9 @@ def load_model(
         hf_model.to(device=device, dtype=dtype)
     else:
         name = str(source)
-        hf_model, tokenizer, words = _from_pretrained(name, tokenizer, dtype or torch.float32, revision)
+        if revision is None and "/" in name and not Path(name).expanduser().exists():
+            name, _, revision = name.partition("@")
+        hf_model, tokenizer, words = _from_pretrained(name, tokenizer, dtype or torch.float32, revision or None)
         hf_model.to(device)
     hf_model.eval().requires_grad_(False)
     _require_finite(hf_model, name)
@@ -408,8 +410,17 @@ def _from_pretrained(name: str, tokenizer: Any, dtype: torch.dtype, revision: st
         raise FileNotFoundError(f"the folder {name!r} has no config.json, so it is no Hugging Face model")
     where: dict[str, Any] = {"local_files_only": True} if local else {"revision": revision}
     source = str(folder) if local else name
-    with _without_progress_bar() if local else nullcontext():
-        hf_model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, attn_implementation="eager", **where)
+    try:
+        with _without_progress_bar() if local else nullcontext():
+            hf_model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, attn_implementation="eager", **where)
+    except OSError as error:
+        if local:
+            raise
+        reason = str(error).strip().partition("\n")[0]
+        raise FileNotFoundError(
+            f"{name} is no folder and cannot be fetched from the hub ({reason}). "
+            f"Without a network: on a machine with one run `hf download {name} --local-dir FOLDER` and copy FOLDER"
+        ) from error
     if tokenizer is None:
         try:
             tokenizer = AutoTokenizer.from_pretrained(source, **where)

@@ -30,6 +30,7 @@ from torch import Tensor, nn
 
 from circuitlab.model import MlpWeights, Model
 from circuitlab.transcoder import Transcoder, TranscoderConfig
+from circuitlab.weights import Held
 
 RULE = "MLP neurons, no transcoder (RelP rule)"
 """How the basis is named in metadata, pages and reports."""
@@ -47,8 +48,8 @@ class Neurons(Transcoder):
     def __init__(self, model_name: str, layers: Sequence[MlpWeights], dtype: torch.dtype) -> None:
         nn.Module.__init__(self)
 
-        def fixed(tensors: Sequence[Tensor]) -> nn.ParameterList:
-            return nn.ParameterList([nn.Parameter(tensor.to(dtype), requires_grad=False) for tensor in tensors])
+        def fixed(tensors: Sequence[Tensor]) -> Held:
+            return Held([nn.Parameter(tensor.to(dtype), requires_grad=False) for tensor in tensors])
 
         d_model, n_features = layers[0].W_in.shape
         self.config = TranscoderConfig(
@@ -98,7 +99,7 @@ class Neurons(Transcoder):
         self, layer: int, x: Float[Tensor, "*batch d_model"], change: Float[Tensor, "*batch d_model"]
     ) -> Float[Tensor, "*batch feat"]:
         """How pre-activations move with x when the coefficients stay frozen at x."""
-        moved = change @ self.W_enc[layer].T
+        moved = self.W_enc.read(layer, change)
         gate = self._gate(layer, x)
         if gate is None or self.W_gate is None:
             return moved

@@ -23,9 +23,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from circuitlab.fit import Fit, adapted, measure, warn_of_mismatch
 from circuitlab.formats.transcoders import read_transcoder
+from circuitlab.hub import locate_transcoder
 from circuitlab.model import Model, load_model
 from circuitlab.transcoder import Transcoder
+from circuitlab.weights import OnDisk
 
 if TYPE_CHECKING:
     from circuitlab.features import Features
@@ -60,6 +63,7 @@ class ReplacementModel:
     model: Model
     transcoder: Transcoder
     labels: dict[str, str]
+    source: str = field(default="", compare=False, repr=False)
     baselines: Baselines = field(default_factory=_no_baselines, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -253,6 +257,30 @@ class ReplacementModel:
         )  # fmt: skip
 
     @cached_property
+    def fit(self) -> Fit:
+        """How much the transcoder explains of each layer on a short text: see `circuitlab.fit`; measured once."""
+        return measure(self.model, self.transcoder)
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """What was loaded, and whether it fits: plain values."""
+        config, fit = self.transcoder.config, self.fit
+        return {
+            "model": self.model.name,
+            "transcoder": self.source or config.model_name or repr(self.transcoder),
+            **{
+                name: getattr(config, name) for name in ("kind", "n_layers", "n_features", "d_model", "activation", "k")
+            },
+            "input_hook": config.input_hook,
+            "output_hook": config.output_hook,
+            "skip": config.skip,
+            "in_memory": not isinstance(self.transcoder.W_enc, OnDisk),
+            "explained_variance": list(fit.explained),
+            "matches": fit.matches,
+            "fit": str(fit),
+        }
+
+    @cached_property
     def features(self) -> Features:
         """What is known of each feature, by name or by layer and index: `model.features["L3/55"]`."""
         from circuitlab.features import Features
@@ -290,14 +318,25 @@ def load(
     device: str | torch.device | None = None,
     dtype: torch.dtype | None = None,
     evidence: str | Path | Store | None = None,
+    lazy: bool | None = None,
+    check: bool | None = None,
+    adapt: bool = False,
 ) -> ReplacementModel:
-    """A model with its transcoder: the bundled one, or any Hugging Face model and a folder with a transcoder.
+    """A model with its transcoder: the bundled one, or any Hugging Face model and a transcoder of any published kind.
 
-    Without a transcoder, or with "neurons", the model's MLP neurons are its features (see `circuitlab.neurons`).
+    model: "atlas" (bundled: offline, seconds, no GPU), a folder, a hub id (owner/name, owner/name@revision), or a model
+        in memory (which is copied).
+    transcoder: a folder, an address on the hub (owner/repo, owner/repo@revision, owner/repo/subfolder), or one in
+        memory, which is left as it is. Without one, or with "neurons", the model's MLP neurons are its features (see
+        `circuitlab.neurons`).
+    lazy: leave encoders and decoders in their files; by default where they would take a quarter of the free memory.
+    check: measure on a short text whether the transcoder explains this model, and warn where not
+        (`TranscoderMismatchWarning`); by default for those that are read from files.
+    adapt: where another reading fits far better (other hooks, centred or scaled inputs), use it.
+    evidence: a harvest's folder, see `Features.attach`.
 
-    `model` is "atlas" (bundled: offline, seconds, no GPU), a folder, a hub id, or a model in memory (which is copied; a
-    transcoder in memory is left as it is too). `evidence` is a harvest's folder, see `Features.attach`.
-    Raises FileNotFoundError for a folder that is not there and ValueError for a transcoder made for another model.
+    Raises FileNotFoundError for a folder that is not there, ConnectionError and PermissionError for what the hub does
+    not give, and ValueError for a damaged transcoder and one made for another model.
     """
     labels: dict[str, str] = {}
     bundled = isinstance(model, str) and model == "atlas"
@@ -315,14 +354,27 @@ def load(
         from circuitlab.neurons import neurons_of
 
         return _with(evidence, ReplacementModel(loaded, neurons_of(loaded), {}))
-    if not isinstance(transcoder, Transcoder):
-        transcoder = read_transcoder(transcoder)
-    transcoder = _placed(transcoder, loaded.device, torch.promote_types(loaded.dtype, torch.float32))
-    check_fit(loaded, transcoder)
-    replaced = _with(evidence, ReplacementModel(loaded, transcoder, labels))
+    precision = torch.promote_types(loaded.dtype, torch.float32)
+    if check is None:
+        check = not isinstance(transcoder, Transcoder) and not labels  # the bundled one is known to fit
+    if isinstance(transcoder, Transcoder):
+        placed = _placed(transcoder, loaded.device, precision)
+    else:
+        located = locate_transcoder(transcoder)
+        placed = read_transcoder(located.folder, loaded.device, precision, lazy, located.fetched).requires_grad_(False)
+    check_fit(loaded, placed)
+    source = "" if isinstance(transcoder, Transcoder) else str(transcoder)
+    result = ReplacementModel(loaded, placed, labels, source)
+    if adapt and result.fit.better is not None:
+        placed = adapted(placed, result.fit)
+        check_fit(loaded, placed)
+        result = ReplacementModel(loaded, placed, labels, source)
+    if check:
+        warn_of_mismatch(result.fit, source or repr(placed))
+    result = _with(evidence, result)
     if own_evidence:
-        replaced.features.attach(ATLAS / "evidence", keep_labels=False)
-    return replaced
+        result.features.attach(ATLAS / "evidence", keep_labels=False)
+    return result
 
 
 def _with(evidence: str | Path | Store | None, model: ReplacementModel) -> ReplacementModel:
@@ -333,10 +385,11 @@ def _with(evidence: str | Path | Store | None, model: ReplacementModel) -> Repla
 
 def _placed(transcoder: Transcoder, device: torch.device, dtype: torch.dtype) -> Transcoder:
     """The transcoder on a device in a precision; one in memory stays as it is, what needs no change is shared."""
-    placed = {
+    placed: dict[int, Tensor] = {
         id(parameter): nn.Parameter(parameter.detach().to(device, dtype), requires_grad=False)
         for parameter in transcoder.parameters()
     }
+    placed |= {id(buffer): buffer.to(device, dtype) for buffer in transcoder.buffers()}
     return copy.deepcopy(transcoder, placed)
 
 

@@ -8,7 +8,7 @@ MLP outputs from the features of that layer and, in a cross-layer transcoder (CL
 
 A per-layer transcoder (PLT) is the case in which a feature writes to its own layer only. One class serves both:
 `W_dec[k]` has the shape [feat, out, d_model], its index j writing to layer k + j; `out` is n_layers - k for a CLT
-and 1 for a PLT.
+and 1 for a PLT. Encoders and decoders are in memory or, lazily, in files (weights.py).
 
 Source: Ameisen et al. 2025, "Circuit Tracing: Revealing Computational Graphs in Language Models",
 https://transformer-circuits.pub/2025/attribution-graphs/methods.html (section "Building an interpretable
@@ -25,6 +25,8 @@ from typing import Literal
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+
+from circuitlab.weights import Held, Weights
 
 Kind = Literal["clt", "plt"]
 Activation = Literal["relu", "jumprelu", "topk", "neuron"]
@@ -71,6 +73,8 @@ class TranscoderConfig:
 class Transcoder(nn.Module):
     """A CLT or PLT; the weights are the module's parameters, one list entry per layer, zero until set.
 
+    `W_enc` and `W_dec` may be `OnDisk` instead: then they are no parameters, and reading an entry reads the file.
+
     Shapes, for layer l of L: `W_enc[l]` [feat, d_model], `b_enc[l]` [feat], `W_dec[l]` [feat, out, d_model],
     `b_dec[l]` [d_model]; with JumpReLU `threshold[l]` [feat]; with skip connections `W_skip[l]` [d_model, d_model],
     which adds x @ W_skip.T.
@@ -84,12 +88,12 @@ class Transcoder(nn.Module):
         self.config = config
         n, feat, d = config.n_layers, config.n_features, config.d_model
 
-        def per_layer(*shape: int) -> nn.ParameterList:
-            return nn.ParameterList([nn.Parameter(torch.zeros(*shape, dtype=dtype)) for _ in range(n)])
+        def per_layer(*shape: int) -> Held:
+            return Held([nn.Parameter(torch.zeros(*shape, dtype=dtype)) for _ in range(n)])
 
-        self.W_enc = per_layer(feat, d)
+        self.W_enc: Weights = per_layer(feat, d)
         self.b_enc = per_layer(feat)
-        self.W_dec = nn.ParameterList(
+        self.W_dec: Weights = Held(
             [nn.Parameter(torch.zeros(feat, config.n_outputs(layer), d, dtype=dtype)) for layer in range(n)]
         )
         self.b_dec = per_layer(d)
@@ -98,11 +102,11 @@ class Transcoder(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        return self.W_enc[0].dtype
+        return self.b_enc[0].dtype
 
     @property
     def device(self) -> torch.device:
-        return self.W_enc[0].device
+        return self.b_enc[0].device
 
     def __repr__(self) -> str:
         c = self.config
@@ -115,13 +119,13 @@ class Transcoder(nn.Module):
 
     def pre_activations(self, layer: int, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch feat"]:
         """W_enc x + b_enc of one layer."""
-        return nn.functional.linear(x, self.W_enc[layer], self.b_enc[layer])
+        return self.W_enc.read(layer, x, self.b_enc[layer])
 
     def reading(
         self, layer: int, features: Int[Tensor, " target"], x: Float[Tensor, "target d_model"]
     ) -> tuple[Float[Tensor, "target d_model"], Float[Tensor, " target"]]:
         """The vectors that features read the stream through, and their offsets; `x` is what each reads."""
-        return self.W_enc[layer].detach()[features], self.b_enc[layer].detach()[features]
+        return self.W_enc.rows(layer, features).detach(), self.b_enc[layer].detach()[features]
 
     def activate(self, layer: int, pre_activation: Float[Tensor, "*batch feat"]) -> Float[Tensor, "*batch feat"]:
         """The nonlinearity: ReLU; JumpReLU x·1[x > threshold]; TopK, the k largest of ReLU(x) per position."""
@@ -147,7 +151,7 @@ class Transcoder(nn.Module):
         first = 0 if self.config.kind == "clt" else layer
         output = self.b_dec[layer].expand(*activations[layer].shape[:-1], -1)
         for source in range(first, layer + 1):
-            output = output + activations[source] @ self.W_dec[source][:, layer - source]
+            output = output + self.W_dec.write(source, layer - source, activations[source])
         return output + self.skip(layer, x)
 
     def skip(self, layer: int, x: Float[Tensor, "*batch d_model"] | None) -> Tensor | float:
@@ -168,4 +172,4 @@ class Transcoder(nn.Module):
         offset = target - source
         if not 0 <= offset < self.config.n_outputs(source):
             return None
-        return self.W_dec[source][:, offset].index_select(0, features)
+        return self.W_dec.rows(source, features, offset)

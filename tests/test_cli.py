@@ -122,6 +122,7 @@ def test_info_knows_versions_device_and_card(run):
 
 
 @needs_stories
+@pytest.mark.filterwarnings("ignore::circuitlab.TranscoderMismatchWarning")
 def test_train_makes_a_transcoder_that_traces(run, tmp_path):
     out = tmp_path / "clt"
     small = ["--steps", 3, "--features", 32, "--k", 4, "--tokens", 4000, "--batch-size", 64]

@@ -105,7 +105,7 @@ def test_failed_write_leaves_the_earlier_transcoder(clt, monkeypatch):
     def full_disk(tensors, path):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr("circuitlab.formats.transcoders.save_file", full_disk)
+    monkeypatch.setattr("circuitlab.formats.transcoders.writing.save_file", full_disk)
     with pytest.raises(OSError, match="no space"):
         write_transcoder(random_transcoder("clt"), clt)
     assert {file.name: file.read_bytes() for file in clt.iterdir()} == before

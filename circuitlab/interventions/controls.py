@@ -129,7 +129,9 @@ def _candidates(run: InterventionRun, edits: list[FeatureEdit], excluded: Collec
 
 
 def _norm(run: InterventionRun, layer: int, feature: int) -> float:
-    return float(torch.linalg.vector_norm(run.experiment.replacement.transcoder.W_dec[layer][feature].detach()))
+    transcoder = run.experiment.replacement.transcoder
+    row = transcoder.W_dec.rows(layer, torch.tensor([feature], device=transcoder.device))
+    return float(torch.linalg.vector_norm(row.detach()))
 
 
 def _control(

@@ -128,7 +128,7 @@ class Pending:
         changed: Int[Tensor, " changed"] = change.flatten(0, 1).any(0).nonzero()[:, 0]
         if not len(changed):
             return
-        rows = transcoder.W_dec[layer].detach().index_select(0, changed)
+        rows = transcoder.W_dec.rows(layer, changed).detach()
         written = torch.einsum("bpf,fod->obpd", change[..., changed].to(rows.dtype), rows)
         for offset, output in enumerate(written):
             target = layer + offset
