@@ -304,6 +304,7 @@ def intervene(
     **options: Any,
 ) -> None:  # fmt: skip
     """Run PROMPT with some of its features set to other values: print what it answers before and after."""
+    from circuitlab.graph import percent
     from circuitlab.interventions import Value
 
     request: dict[str, Any] = dict(_assignment("--set", text) for text in factors)
@@ -330,7 +331,9 @@ def intervene(
     lines = [prompt]
     lines += [f"  {text}  ({len(run.edits.names[text.rpartition('=')[0]])} nodes)" for text in (*factors, *values)]
     lines += ["", f"  {'token':<20}{'before':>8}{'after':>9}"]
-    lines += [f"  {row.token.strip():<20}{row.before:>8.1%}{row.after:>9.1%}" for row in tokens.itertuples()]
+    lines += [
+        f"  {row.token.strip():<20}{percent(row.before):>8}{percent(row.after):>9}" for row in tokens.itertuples()
+    ]
     if run.n_tokens:
         lines += ["", f"  before: {run.baseline_continuation}", f"  after:  {run.continuation}"]
     if verdict is not None:

@@ -220,6 +220,18 @@ def test_places(atlas):
     assert where(None, value)[0] == 10
 
 
+def test_nodes_act_where_they_stand_and_nowhere_else(atlas):
+    """Mutation: positions that do not hold a node's place are passed over, and the run is of another request."""
+    node = first_feature(atlas)
+    at = int(node.rpartition("_")[2])
+    plain = atlas.intervene(DALLAS, {node: 0})
+    for places in (at, {node: slice(at, at + 1)}, slice(1, None)):
+        torch.testing.assert_close(atlas.intervene(DALLAS, {node: 0}, positions=places).logits, plain.logits)
+    for places in (at - 1, {"mine": "capital"}, cl.Onward(at), {"mine": cl.Onward(1)}):
+        with pytest.raises(ValueError, match=f"'mine': the node {node} stands .*one place.*L3/55"):
+            atlas.intervene(DALLAS, {"mine": 0}, supernodes={"mine": [node]}, positions=places)
+
+
 def test_several_prompts_at_once(atlas):
     prompts = [DALLAS, DALLAS.replace("Dallas", "Houston")]
     runs = atlas.intervene(prompts, {"Texas": 0})
@@ -268,7 +280,7 @@ def test_numbers_may_be_numpys_and_rows_a_tensors(atlas):
 
 def test_a_run_shows_its_likeliest_tokens_before_and_after(atlas):
     shown = repr(atlas.intervene(DALLAS, {"Texas": -1.0}, freeze_attention=False, freeze_norms=False))
-    assert "'Austin' (100.0%) →" in shown
+    assert "'Austin' (>99.9%) →" in shown
 
 
 def test_tokens_are_edited_in_their_own_prompt():

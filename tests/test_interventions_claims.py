@@ -16,7 +16,7 @@ import circuitlab as cl
 from circuitlab.atlas import world
 from circuitlab.cli import main
 from circuitlab.interventions.controls import matched_controls
-from circuitlab.interventions.picture import edges_between, factor_of, shown_groups, written
+from circuitlab.interventions.picture import edges_between, factor_of, shown_groups, tables, written
 from circuitlab.pruning import influence_from
 from tests.models import PROMPT, hooks_of, random_transcoder, tiny_hf_model
 
@@ -298,6 +298,23 @@ def test_a_run_draws_what_was_set_and_what_is_left(atlas, graph):
     )
     assert edges.query("target == 'answer'").weight.sum() == pytest.approx(into, rel=1e-4)
     assert atlas.intervene(DALLAS, {"Texas": -1.0}).plot() is not None
+
+
+def test_what_was_set_is_drawn_as_set(atlas, graph):
+    """Mutation: a token taken away, an error, and what a swap brings in were all drawn as risen "from 0", unmarked."""
+    token = graph.nodes.id[graph.kind_mask("token")].iloc[4]
+    for node, label in ((token, "capital"), ("2_-1_10", "error L2 at las")):
+        boxes = tables(atlas.intervene(DALLAS, {node: 0.25}, graph=graph))[1].set_index("name")
+        assert boxes.loc[node, ["label", "factor", "remaining"]].tolist() == [label, 0.25, 0.25]
+    swapped = atlas.swap(DALLAS, "Texas", "California", DALLAS.replace("Dallas", "Oakland"), graph=graph)
+    boxes = tables(swapped)[1].set_index("name")
+    assert boxes.factor["California"] == np.inf
+    assert np.isnan(boxes.remaining["California"])
+    shown = {text.get_text() for text in swapped.plot().figure.findobj(match_text)}
+    assert {"from 0", "× 0"} <= shown
+    assert "× inf" not in shown
+    feature = atlas.intervene(DALLAS, {"2_139_10": 0.0})
+    assert tables(feature)[1].set_index("name").label["2_139_10"] == atlas.labels["L2/139"]
 
 
 def test_the_groups_drawn_are_those_that_matter(atlas, graph):

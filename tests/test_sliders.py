@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 
+import numpy as np
 import pandas as pd
 import pytest
 from graphs import closing_graph
@@ -456,6 +457,12 @@ def test_the_picture_leaves_out_what_has_not_changed():
     _, remaining, _ = report.tables(result)
     assert remaining["label"].tolist() == ["set", "new", "less"]
     assert remaining["factor"].isna().tolist() == [False, True, True]
+    result["groups"] = [
+        {"name": "risen", "set": True, "before": 0.0, "after": 2.0},
+        {"name": "token", "set": True, "before": 0.0, "after": 0.0},
+    ]
+    _, remaining, _ = report.tables(result)
+    assert remaining[["label", "factor"]].to_numpy().tolist() == [["risen", np.inf]], "a token has no activation"
 
 
 # ---- with the bundled model ----
@@ -471,7 +478,7 @@ def test_the_code_makes_the_same_run(atlas):
     model, graph = atlas
     sliders = cl.InterventionSliders(model, graph, rows=["Texas city", "say a capital"], n_tokens=3)
     sliders.factors = {"Texas city": -1.0}
-    sliders.values = {"say a capital": 0.5}
+    sliders.values = {"say a capital": 0.123456789}
     sliders.where = {"say a capital": "generated"}
     sliders.freeze_attention = False
     assert sliders.wait(120)
@@ -479,6 +486,7 @@ def test_the_code_makes_the_same_run(atlas):
     assert result["error"] is None
     names = {}
     exec(sliders.code, names)
+    assert "cl.Value(0.123456789)" in sliders.code, "all digits"
     run = names["run"]
     assert [t["token"] for t in result["tokens"]] == run.top_tokens(8)["token"].tolist()
     for shown, after in zip(result["tokens"], run.top_tokens(8)["after"], strict=True):

@@ -39,8 +39,8 @@ def plot_intervention(
 
     before_after: `token`, `before`, `after`: probabilities (0 to 1) of the likeliest tokens, drawn as bars, at most
         ten, in the order given.
-    remaining: `name` (supernode or node; unique), `factor` (what its activation was multiplied by, missing where it was
-        left alone) and `remaining` (activation after / before: 1 unchanged, 0 gone; missing where unknown). Optional:
+    remaining: `name` (supernode or node; unique), `factor` (what its activation was multiplied by, infinite where it
+        was 0 before, missing where it was left alone) and `remaining` (activation after / before: 1 unchanged, 0 gone; missing where unknown). Optional:
         `layer` and `pos` (numbers) to place the boxes by, else they follow the edges; `label`, to be shown instead of
         the name.
     edges: `source`, `target` (names of `remaining`) and `weight`; others are left out.
@@ -140,7 +140,7 @@ def _box(row: dict[str, Any], layer: float, em: float) -> Box:
     shown = readable(label if isinstance(label, str) and label else str(row["name"]))
     lines = [Line(text) for text in wrap(shown, LABEL_ROOM)]
     lines.append(Line(_left(row), 1.0, bold=True))
-    if not pd.isna(row["factor"]):
+    if np.isfinite(row["factor"]):
         lines.append(Line(f"× {_number(row['factor'])}", 0.8))
     wide, high = sized(lines, em, least=4.5)
     pos: Any = row.get("pos")

@@ -29,6 +29,9 @@ def tables(run: InterventionRun, n: int = 8, n_groups: int = 8) -> tuple[pd.Data
     groups = shown_groups(run, n_groups)
     left = run.remaining(groups).reset_index()
     left["factor"] = [factor_of(run, str(name)) for name in left["name"]]
+    vectors = [name in run.edits.names and not _features_of(run, str(name)) for name in left["name"]]
+    left["remaining"] = left["remaining"].where(~np.array(vectors, dtype=bool), left["factor"])
+    left["label"] = [label_of(run, str(name)) for name in left["name"]]
     return run.top_tokens(n), left, edges_between(run, groups)
 
 
@@ -81,12 +84,44 @@ def written(run: InterventionRun) -> np.ndarray:
 
 
 def factor_of(run: InterventionRun, name: str) -> float:
-    """What a group was multiplied by; NaN where it was left alone."""
+    """What a group was multiplied by; infinite where it was 0 and was set, NaN where it was left alone."""
     if name not in run.edits.names:
         return np.nan
-    part = run.features.reindex(list(run.edits.names[name]))
+    features = _features_of(run, name)
+    if not features:
+        return next(factor for node, factor in vector_factors(run).items() if node in run.edits.names[name])
+    part = run.features.reindex([node for node in features if node in run.features.index])
     before, after = part[["before", "after"]].to_numpy(float).sum(0).tolist()
-    return after / before if before else np.nan
+    if before:
+        return after / before
+    return float(np.copysign(np.inf, after)) if after else np.nan
+
+
+def _features_of(run: InterventionRun, name: str) -> list[str]:
+    """Ids of the features that were set under a name."""
+    vectors = vector_factors(run)
+    return [node for node in run.edits.names[name] if node not in vectors]
+
+
+def vector_factors(run: InterventionRun) -> dict[str, float]:
+    """Factors of the errors and tokens that were set, by node id."""
+    tokens = run.experiment.baseline.tokens
+    errors = {f"{layer}_-1_{pos}": factor for (layer, pos), factor in run.edits.errors.items()}
+    return errors | {f"E_{int(tokens[pos])}_{pos}": factor for pos, factor in run.edits.tokens.items()}
+
+
+def label_of(run: InterventionRun, name: str) -> str:
+    """What a box is called: a node that was set by its id has a name that says more."""
+    if run.edits.names.get(name) != (name,):
+        return name
+    layer, feature, pos = name.split("_")
+    token = run.experiment.baseline.strings[int(pos)].strip()
+    if layer == "E":
+        return token
+    if feature == "-1":
+        return f"error L{layer} at {token}"
+    label = run.features["label"].get(name)
+    return label if isinstance(label, str) else f"L{layer}/{feature}"
 
 
 def edges_between(run: InterventionRun, groups: Mapping[str, Sequence[str]]) -> pd.DataFrame:

@@ -4,7 +4,8 @@ A name is, in this order: a group given as `supernodes=`, a supernode of the gra
 `3_-1_10`, the token `E_42_4`), a feature (`L3/55`), or a label: of the graph's nodes, or of the model's features. The
 label "Texas" also stands for every label that begins with that word ("Texas city").
 
-A feature or label without a place acts where it is active. `positions` says where instead: an index (negative from
+A feature or label without a place acts where it is active; a node, alone or in a group, acts where it stands, and
+`positions` that ask for other places are refused. For features and labels `positions` says where: an index (negative from
 the end), a slice, a token's text (wherever it stands), `Onward(…)` for "from here on, generated tokens too", or a
 list; or a mapping from name to these.
 """
@@ -74,7 +75,9 @@ class Resolver:
         place = self.place(positions)
         ids = self.members(name)
         if ids is not None:
-            return self._nodes(name, ids, scale, offset, amount)
+            edits = self._nodes(name, ids, scale, offset, amount)
+            self._require_reached(name, ids, place)
+            return edits
         features = self.features(name)
         return self._features(name, features, place, scale, offset, isinstance(amount, Real))
 
@@ -264,6 +267,19 @@ class Resolver:
         if isinstance(amount, Real) and not errors and not tokens:
             self._require_active(name, features)
         return Edits(tuple(features), errors, tokens, {name: tuple(ids)})
+
+    def _require_reached(self, name: str, ids: Sequence[str], place: Place) -> None:
+        """ValueError where `positions` asks for other places than those at which the nodes stand."""
+        if not place.given:
+            return
+        beyond = [node_id for node_id in ids if int(node_id.rpartition("_")[2]) not in place.positions]
+        if beyond or place.onward:
+            told = f"stands at position {beyond[0].rpartition('_')[2]}" if beyond else "stands in the prompt"
+            node = beyond[0] if beyond else ids[0]
+            raise ValueError(
+                f"{name!r}: the node {node} {told}, and positions= asks for other places; a node has one place. Name "
+                "its feature, like 'L3/55', or a label, or give positions= by name: {'L3/55': …}"
+            )
 
     def _features(
         self, name: str, features: list[tuple[int, int]], place: Place, scale: float, offset: float, factor: bool

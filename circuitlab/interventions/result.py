@@ -12,6 +12,7 @@ import pandas as pd
 from jaxtyping import Float
 from torch import Tensor
 
+from circuitlab.graph import percent
 from circuitlab.interventions.edits import Edits
 from circuitlab.interventions.forward import Outcome
 from circuitlab.interventions.generation import GREEDY, Sampling, generate
@@ -39,7 +40,7 @@ class InterventionRun:
         changed = "unchanged" if before.token_id[0] == after.token_id[0] else f"→ {after.token[0].strip()!r}"
         return (
             f"<InterventionRun {', '.join(self.edits.names)} in {text!r}: {before.token[0].strip()!r} "
-            f"({before.before[0]:.1%}) {changed} ({after.after[0]:.1%})>"
+            f"({percent(before.before[0])}) {changed} ({percent(after.after[0])})>"
         )
 
     # ---- logits ----

@@ -80,7 +80,7 @@ it("shows shares, points and chances shortly", () => {
     "+12.3",
     "0",
   ]);
-  expect([chanceText(0.5), chanceText(1e-9), chanceText(0)]).toEqual(["50.0%", "<0.1%", "0.0%"]);
+  expect([0.5, 1e-9, 0, 0.99985, 1].map(chanceText)).toEqual(["50.0%", "<0.1%", "0.0%", ">99.9%", "100.0%"]);
 });
 
 /** A kernel whose answers are given by hand. */

@@ -54,9 +54,10 @@ def tables(result: dict[str, Any], n_groups: int = 8) -> tuple[pd.DataFrame, pd.
     for at, group in enumerate(result.get("groups", [])):
         before, after = group["before"] or 0.0, group["after"] or 0.0
         share = after / before if before else np.nan
+        factor = share if before else np.copysign(np.inf, after)
         row = {"name": f"{at} {group['name']}", "label": group["name"], "remaining": share}
-        if group["set"] or abs(after - before) > NOTICED * max(abs(before), abs(after)):
-            rows.append({**row, "factor": share if group["set"] else np.nan, "change": abs(after - before)})
+        if (group["set"] and (before or after)) or abs(after - before) > NOTICED * max(abs(before), abs(after)):
+            rows.append({**row, "factor": factor if group["set"] else np.nan, "change": abs(after - before)})
     rows.sort(key=lambda row: (np.isnan(row["factor"]), -row["change"]))
     remaining = pd.DataFrame(rows[:n_groups], columns=["name", "label", "remaining", "factor", "change"])
     return pd.DataFrame(result["tokens"]), remaining, pd.DataFrame({"source": [], "target": [], "weight": []})

@@ -168,14 +168,19 @@ def _mapping(items: Mapping[str, Any]) -> str:
 
 def _text(item: Any) -> str:
     if isinstance(item, Value):
-        return f"cl.Value({item.value:g})"
+        return f"cl.Value({_number(item.value)})"
     if isinstance(item, Onward):
         return f"cl.Onward({item.start})"
     if isinstance(item, slice):
         return "slice(None)"
     if isinstance(item, float):
-        return f"{item:g}"
+        return _number(item)
     return json.dumps(list(item) if isinstance(item, tuple) else item, ensure_ascii=False)
+
+
+def _number(value: float) -> str:
+    """As short as the same number can be said."""
+    return short if float(short := f"{value:g}") == value else repr(value)
 
 
 # ---- checks of what a user sets ----

@@ -189,10 +189,11 @@ export function pointsText(before: number | null, after: number | null): string 
   return `${points < 0 ? "−" : "+"}${Math.abs(points).toFixed(1)}`;
 }
 
-/** A probability as a percentage, short. */
+/** A probability as a percentage, short; what is not certain is not called so. */
 export function chanceText(value: number | null): string {
   if (value === null) return "";
   const percent = 100 * value;
   if (percent > 0 && percent < 0.05) return "<0.1%";
+  if (percent >= 99.95 && percent < 100) return ">99.9%";
   return `${percent.toFixed(1)}%`;
 }
