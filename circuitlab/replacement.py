@@ -151,7 +151,7 @@ class ReplacementModel:
             1 amplifies), `cl.Value(v)` or `cl.Added(d)`; errors and tokens, being vectors, take a factor.
         positions: where features and labels are set, for all names or by name: an index (−1 is the last), a slice, a
             token's text, `cl.Onward(start)` for "from here on, generated tokens too", or a list. Default: wherever the
-            feature is active.
+            feature is active. A node acts where it stands; positions that ask for other places are refused.
         mode: what answers to the change Δa_s of the intervened features S. y^l are the MLP outputs of the unperturbed
             run, W_dec,s^l the decoder vectors into layer l, a' the activations in the perturbed run:
             "propagating"  y'^l = y^l + Σ_{s∈S} Δa_s W_dec,s^l + Σ_{t∉S} (a'_t − a_t) W_dec,t^l: later features answer;

@@ -40,9 +40,9 @@ def plot_intervention(
     before_after: `token`, `before`, `after`: probabilities (0 to 1) of the likeliest tokens, drawn as bars, at most
         ten, in the order given.
     remaining: `name` (supernode or node; unique), `factor` (what its activation was multiplied by, infinite where it
-        was 0 before, missing where it was left alone) and `remaining` (activation after / before: 1 unchanged, 0 gone; missing where unknown). Optional:
-        `layer` and `pos` (numbers) to place the boxes by, else they follow the edges; `label`, to be shown instead of
-        the name.
+        was 0 before, missing where it was left alone) and `remaining` (activation after / before: 1 unchanged, 0 gone;
+        missing where unknown). Optional: `layer` and `pos` (numbers) to place the boxes by, else they follow the edges;
+        `label`, to be shown instead of the name.
     edges: `source`, `target` (names of `remaining`) and `weight`; others are left out.
 
     A box is the paler the less activation it has left, and says how much; what was intervened on has its factor and

@@ -5,9 +5,9 @@ A name is, in this order: a group given as `supernodes=`, a supernode of the gra
 label "Texas" also stands for every label that begins with that word ("Texas city").
 
 A feature or label without a place acts where it is active; a node, alone or in a group, acts where it stands, and
-`positions` that ask for other places are refused. For features and labels `positions` says where: an index (negative from
-the end), a slice, a token's text (wherever it stands), `Onward(…)` for "from here on, generated tokens too", or a
-list; or a mapping from name to these.
+`positions` that ask for other places are refused. For features and labels `positions` says where: an index (negative
+from the end), a slice, a token's text (wherever it stands), `Onward(…)` for "from here on, generated tokens too", or
+a list; or a mapping from name to these.
 """
 
 from __future__ import annotations
