@@ -140,7 +140,7 @@ def ray(model, arguments: dict) -> dict:
     rates = {}
     for workers in (1, 2):
         cluster.init(num_cpus=workers, include_dashboard=False, log_to_driver=False, _node_ip_address="127.0.0.1")
-        engine = Ray(load, workers, blocks=4)
+        engine = Ray(load, workers, blocks=2)
         for measured in (False, True):  # the first time loads the models
             folder = tempfile.mkdtemp()
             result = harvest(model, arguments["path"], folder, SETTINGS, engine=engine)
