@@ -22,7 +22,9 @@ import circuitlab as cl
 from circuitlab import corpus
 from circuitlab.features import logit_weights
 from circuitlab.harvest import HarvestSettings, checkpoint, harvest, merge
+from circuitlab.harvest.engine import add_block
 from circuitlab.harvest.run import HarvestResult
+from circuitlab.harvest.tally import Tally
 
 ROOT = Path(__file__).resolve().parents[1]
 SETTINGS = HarvestSettings(
@@ -364,3 +366,18 @@ def test_bad_records_are_counted(tmp_path):
 def test_a_corpus_without_one_good_record_says_why(model, tmp_path):
     with pytest.raises(ValueError, match="no record that can be read: 2 empty, 1 token ids outside the vocabulary"):
         harvest(model, [[], [4], [5, 9999]], tmp_path, SETTINGS)
+
+
+def test_what_a_worker_may_leave_out_changes_nothing(model, harvested, tmp_path):
+    """Each block's tally begins where the whole stands, as with Ray, and is merged into it."""
+
+    def engine(tally, blocks):
+        for block in blocks:
+            part = Tally(tally.n_features, tally.settings)
+            part.expect(tally.bars())
+            add_block(part, model, block)
+            tally.merge(part.arrays(), part.skipped)
+            yield block
+
+    harvest(model, token_records(), tmp_path, SETTINGS, engine=engine)
+    assert contents(tmp_path) == contents(harvested.folder)

@@ -76,8 +76,11 @@ class Pool:
         self._store(groups[at[order]], rank, both, order, copies)
         self.n_held[groups] = np.bincount(at[order], minlength=len(groups))
         full = groups[self.n_held[groups] == self.k]
-        last = self.peak if self.by == "peak" else self.context
-        self.bar[full] = last[full, self.k - 1]
+        self.raise_bar(full, (self.peak if self.by == "peak" else self.context)[full, self.k - 1])
+
+    def raise_bar(self, groups: np.ndarray, bar: np.ndarray) -> None:
+        """Want only what reaches this too."""
+        self.bar[groups] = (np.maximum if self.by == "peak" else np.minimum)(self.bar[groups], bar)
 
     def take(self, groups: np.ndarray) -> Candidates:
         """Remove and return all examples of some groups."""

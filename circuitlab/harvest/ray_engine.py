@@ -1,21 +1,23 @@
 """The same harvest on several processes or machines, with Ray (extra `scale`).
 
 Workers are stateless: a task gets blocks of the corpus and returns the tally of these blocks alone, which this process
-merges in the order of the corpus. A worker that dies takes nothing with it, since Ray runs its task again elsewhere;
-and since a tally does not depend on order or parting, the store is the one that a single process makes, bit for bit
-(with as many threads: a matrix product may round otherwise with others).
+merges in the order of the corpus. With the blocks a worker gets how high the bar stands by then, so that it need not
+keep examples that would be dropped here. A worker that dies takes nothing with it, since Ray runs its task again
+elsewhere; and since a tally does not depend on order or parting, the store is the one that a single process makes, bit
+for bit (with as many threads: a matrix product may round otherwise with others).
 """
 
 from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+import numpy as np
 import torch
 
 from circuitlab.harvest.blocks import Block
@@ -60,7 +62,8 @@ class Ray:
             left = iter(blocks)
             while (some := tuple(islice(left, self.blocks))) or under_way:
                 if some:
-                    task = count.remote(key, self.load, self.threads, tally.n_features, tally.settings, some)
+                    settings = tally.settings
+                    task = count.remote(key, self.load, self.threads, tally.n_features, settings, tally.bars(), some)
                     under_way.append((task, some[-1]))
                 if len(under_way) >= AHEAD * self.workers or not some:
                     task, last = under_way.popleft()
@@ -100,6 +103,7 @@ def count_blocks(
     threads: int,
     n_features: int,
     settings: HarvestSettings,
+    bars: Mapping[str, np.ndarray],
     blocks: Sequence[Block],
 ) -> tuple[dict, dict]:
     """The tally of some blocks, as arrays and the counts of what was skipped; runs in a worker."""
@@ -108,6 +112,7 @@ def count_blocks(
         _loaded.clear()
         _loaded[key] = load()
     tally = Tally(n_features, settings)
+    tally.expect(bars)
     for block in blocks:
         add_block(tally, _loaded[key], block)
     return tally.arrays(), dict(tally.skipped)

@@ -155,6 +155,18 @@ class Tally:
                 found |= {f"{name}.{entry.name}": getattr(examples, entry.name) for entry in fields(Candidates)}
         return found
 
+    def bars(self) -> dict[str, np.ndarray]:
+        """What a worker may leave out, since it cannot be among the best any more: for `expect`."""
+        lower = {} if self.lower is None else {"lower": self.lower.bar.copy()}
+        return {"largest": self.largest.copy(), "top": self.top.bar.copy()} | lower
+
+    def expect(self, bars: Mapping[str, np.ndarray]) -> None:
+        """Begin, while empty, where another tally stands, without its counts: what is merged into it stays the same."""
+        self._raise_largest(np.arange(self.n_features), bars["largest"])
+        for name, pool in (("top", self.top), ("lower", self.lower)):
+            if pool is not None:
+                pool.raise_bar(np.arange(len(bars[name])), bars[name])
+
     def merge(self, arrays: Mapping[str, np.ndarray], skipped: Mapping[str, int]) -> None:
         """Add what another tally with the same settings counted on other records."""
         self._raise_largest(np.arange(self.n_features), arrays["largest"])
