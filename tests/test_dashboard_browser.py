@@ -23,7 +23,7 @@ def test_go_try_label_and_follow(shown):
     page = shown
     name = page.locator(".cl header code")
     assert name.inner_text() == "L2/139"
-    assert page.locator(".cl .note").inner_text().startswith("No evidence harvested yet: examples come from")
+    assert page.locator(".cl .note").inner_text().startswith("Harvested from")
     shading = page.locator(".cl .tried .token.active")
     shading.first.wait_for()
 

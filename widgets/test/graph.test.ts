@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { countsOf } from "../src/graph/around";
 import { arranged } from "../src/graph/arrange";
 import { portsOf } from "../src/graph/bonds";
 import { EdgeSet } from "../src/graph/edges";
@@ -15,6 +16,7 @@ import { exampleModel, examplePlace, fixture, state } from "./graph";
 
 const model = exampleModel();
 const all = shownBy(model, { node_threshold: 1, edge_threshold: 1, density_threshold: 1 });
+const numeral = (text = "") => Number(text.replaceAll(",", ""));
 const ids = (rows: Iterable<number>) => [...rows].map((row) => model.strings.id[row]);
 
 describe("thresholds", () => {
@@ -33,6 +35,16 @@ describe("thresholds", () => {
     const left = shown.nodes.reduce((sum, kept) => sum + kept, 0);
     expect(left + shown.weakNodes + shown.looseNodes + shown.denseNodes).toBe(model.count);
     expect(shown.weakNodes).toBeGreaterThan(0);
+  });
+  it("say of every edge that is not shown why", () => {
+    for (const density_threshold of [1, 0.01]) {
+      const shown = shownBy(model, { node_threshold: 0.5, edge_threshold: 0.9, density_threshold });
+      const [bold, hidden] = countsOf(model, shown);
+      const [, kept, all] = /([\d,]+) of ([\d,]+) edges/.exec(bold) ?? [];
+      const told = [...hidden.matchAll(/([\d,]+) (?:edges below|of hidden nodes|weakest not sent)/g)].map(([, count]) => numeral(count));
+      expect(hidden).toContain("of hidden nodes");
+      expect(numeral(kept) + told.reduce((sum, count) => sum + count, 0)).toBe(numeral(all));
+    }
   });
 });
 

@@ -1,5 +1,5 @@
 import { describe, expect, it, vi } from "vitest";
-import { Latest } from "../src/sliders/latest";
+import { Sending } from "../src/sliders/sending";
 import {
   amountOf,
   chanceText,
@@ -89,7 +89,7 @@ function kernel(patience = 400) {
   const answers: ((revision: number) => void)[] = [];
   const failures: string[] = [];
   const refuse: ((error: Error) => void)[] = [];
-  const latest = new Latest<number>(
+  const sending = new Sending<number>(
     (state) => {
       sent.push(state);
       return new Promise((resolve, reject) => {
@@ -105,52 +105,52 @@ function kernel(patience = 400) {
     refuse.shift();
     await Promise.resolve();
   };
-  return { latest, sent, answer, failures, refuse };
+  return { sending, sent, answer, failures, refuse };
 }
 
 describe("latest wins", () => {
   it("sends one state at a time, and of those that waited the newest", async () => {
-    const { latest, sent, answer } = kernel();
-    for (const state of [1, 2, 3, 4]) latest.push(state);
+    const { sending, sent, answer } = kernel();
+    for (const state of [1, 2, 3, 4]) sending.push(state);
     expect(sent).toEqual([1]);
     await answer(10);
     expect(sent).toEqual([1]);
-    expect(latest.accept(10)).toBe(true);
+    expect(sending.accept(10)).toBe(true);
     expect(sent).toEqual([1, 4]);
-    latest.stop();
+    sending.stop();
   });
 
   it("drops results that are older than what was asked or shown", async () => {
-    const { latest, answer } = kernel();
-    latest.push(1);
+    const { sending, answer } = kernel();
+    sending.push(1);
     await answer(7);
-    expect(latest.accept(6)).toBe(false);
-    expect(latest.accept(7)).toBe(true);
-    expect(latest.accept(9)).toBe(true);
-    expect(latest.accept(8)).toBe(false);
-    expect(latest.accept(9)).toBe(true);
+    expect(sending.accept(6)).toBe(false);
+    expect(sending.accept(7)).toBe(true);
+    expect(sending.accept(9)).toBe(true);
+    expect(sending.accept(8)).toBe(false);
+    expect(sending.accept(9)).toBe(true);
   });
 
   it("does not wait forever for a slow model, and then ignores what it was busy with", async () => {
     vi.useFakeTimers();
-    const { latest, sent, answer } = kernel(400);
-    latest.push(1);
+    const { sending, sent, answer } = kernel(400);
+    sending.push(1);
     await answer(1);
-    latest.push(2);
+    sending.push(2);
     expect(sent).toEqual([1]);
     vi.advanceTimersByTime(401);
     expect(sent).toEqual([1, 2]);
     await answer(2);
-    expect(latest.accept(1)).toBe(false);
-    expect(latest.accept(2)).toBe(true);
+    expect(sending.accept(1)).toBe(false);
+    expect(sending.accept(2)).toBe(true);
     vi.useRealTimers();
   });
 
   it("sends nothing more to a kernel that has not answered, and goes on after a refusal", async () => {
     vi.useFakeTimers();
-    const { latest, sent, failures, refuse } = kernel(10);
-    latest.push(1);
-    latest.push(2);
+    const { sending, sent, failures, refuse } = kernel(10);
+    sending.push(1);
+    sending.push(2);
     vi.advanceTimersByTime(60_000);
     expect(sent).toEqual([1]);
     vi.useRealTimers();
@@ -161,10 +161,10 @@ describe("latest wins", () => {
   });
 
   it("lands when the result comes before the answer", async () => {
-    const { latest, sent, answer } = kernel();
-    latest.push(1);
-    expect(latest.accept(5)).toBe(true);
-    latest.push(2);
+    const { sending, sent, answer } = kernel();
+    sending.push(1);
+    expect(sending.accept(5)).toBe(true);
+    sending.push(2);
     await answer(5);
     expect(sent).toEqual([1, 2]);
   });

@@ -1,6 +1,7 @@
 // The feature dashboard as a component: it knows its element, its data and its callbacks, not Jupyter.
 
 import { bar, element } from "../shared/dom";
+import { labelField } from "../shared/labels";
 import { formatNumber, formatPercent, formatSigned } from "../shared/numbers";
 import { shadowRoot } from "../shared/shadow";
 import { icon } from "../shared/svg";
@@ -252,30 +253,13 @@ export class Dashboard {
   private edit(): void {
     const { evidence } = this;
     if (!evidence) return;
-    const before = this.label();
-    const input = element("input", {
-      type: "text",
-      class: "rename",
-      "aria-label": "Label",
-      maxlength: "400",
-    });
-    input.value = before;
-    let open = true;
-    const close = (keep: boolean) => {
-      if (!open) return;
-      open = false;
-      const label = input.value.trim();
-      if (keep && label !== before) {
+    const { input } = labelField(this.label(), (label) => {
+      if (label !== null) {
         this.labels = { ...this.labels, [nameOf(evidence)]: label };
         this.callbacks.onLabel(nameOf(evidence), label);
       }
       this.showHead();
-    };
-    input.addEventListener("keydown", (event) => {
-      event.stopPropagation();
-      if (event.key === "Enter" || event.key === "Escape") close(event.key === "Enter");
     });
-    input.addEventListener("blur", () => close(true));
     this.head.replaceChildren(element("code", {}, nameOf(evidence)), input);
     input.focus();
     input.select();

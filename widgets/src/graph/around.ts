@@ -38,12 +38,14 @@ export function countsOf(model: GraphModel, shown: Shown): [string, string] {
     if (shown.nodes[row]) nodes++;
   }
   const edges = countEdges(model, shown.edges);
+  const sent = countEdges(model);
   const reasons: [number, string][] = [
     [shown.weakNodes, "nodes below the node threshold"],
     [shown.looseNodes, "nodes left without edges"],
     [shown.denseNodes, "features too dense"],
     [shown.weakEdges, "edges below the edge threshold"],
-    [model.strings.n_edges - countEdges(model), "weakest edges not sent"],
+    [sent - edges - shown.weakEdges, "of hidden nodes"],
+    [model.strings.n_edges - sent, "weakest not sent"],
   ];
   const why = reasons.filter(([count]) => count > 0).map(([count, what]) => `${formatCount(count)} ${what}`);
   const bold = `${formatCount(nodes)} of ${formatCount(total)} nodes, ${formatCount(edges)} of ${formatCount(model.strings.n_edges)} edges`;

@@ -1,6 +1,7 @@
 // The side panel: the clicked node in full, its inputs and outputs ranked by sign, the strongest path through it.
 
 import { bar, element } from "../shared/dom";
+import { labelField } from "../shared/labels";
 import { formatNumber, formatPercent, formatSigned } from "../shared/numbers";
 import { icon } from "../shared/svg";
 import { KIND_NAMES } from "./describe";
@@ -70,37 +71,19 @@ export class Panel {
 
   /** Edit the shown node's label in place. */
   private edit(row: number, heading: HTMLElement): void {
-    const before = this.events.name(row);
-    const input = element("input", {
-      type: "text",
-      class: "rename",
-      "aria-label": "Label",
-      maxlength: "400",
-    });
-    input.value = before;
-    let open = true;
-    const close = (keep: boolean) => {
-      if (!open) return;
-      open = false;
+    const field = labelField(this.events.name(row), (label) => {
       this.editing = null;
-      if (keep && input.value.trim() !== before) this.events.onLabel(row, input.value.trim());
-      else this.show(row);
-    };
-    input.addEventListener("keydown", (event) => {
-      event.stopPropagation();
-      if (event.key === "Enter" || event.key === "Escape") close(event.key === "Enter");
+      if (label === null) this.show(row);
+      else this.events.onLabel(row, label);
     });
-    input.addEventListener("blur", () => close(true));
-    this.editing = {
-      row,
-      abandon: () => {
-        open = false;
-        this.editing = null;
-      },
+    const abandon = () => {
+      field.abandon();
+      this.editing = null;
     };
-    heading.replaceChildren(input);
-    input.focus();
-    input.select();
+    this.editing = { row, abandon };
+    heading.replaceChildren(field.input);
+    field.input.focus();
+    field.input.select();
   }
 
   private heading(row: number): HTMLElement {

@@ -6,10 +6,11 @@ import { icon } from "../shared/svg";
 import { followTheme, paint } from "../shared/theme";
 import { AddingView } from "./adding";
 import { CodeView } from "./code";
-import { Latest } from "./latest";
+
 import { OptionsView } from "./options";
 import { ResultsView } from "./results";
 import { RowView } from "./row";
+import { Sending } from "./sending";
 import css from "./sliders.widget.css";
 import {
   AXIS,
@@ -76,7 +77,7 @@ class View implements Component {
   private readonly prompt = element("span", { class: "prompt", dir: "auto" });
   private readonly reset = element("button", { type: "button", title: "All rows as they were" }, "Reset");
   private readonly views = new Map<string, RowView>();
-  private readonly latest: Latest<Move>;
+  private readonly sending: Sending<Move>;
   private readonly callbacks: Callbacks;
   private state: SliderState;
   private context: Context;
@@ -93,11 +94,11 @@ class View implements Component {
     this.state = options.state;
     this.context = options.context;
     this.callbacks = callbacks(this.origin);
-    this.latest = new Latest(
+    this.sending = new Sending(
       (move) => this.callbacks.onMove(move),
       (error) => this.fail(error),
     );
-    signal.addEventListener("abort", () => this.latest.stop());
+    signal.addEventListener("abort", () => this.sending.stop());
     this.root = shadowRoot(host, css);
     this.build();
     followTheme((name) => paint(this.root, name), signal);
@@ -111,7 +112,7 @@ class View implements Component {
   // What the host may do
 
   setState(state: SliderState): void {
-    if (state.origin === this.origin || state.revision < this.latest.newest) {
+    if (state.origin === this.origin || state.revision < this.sending.newest) {
       this.state = { ...this.state, clicked: state.clicked };
       this.showClicked();
       return;
@@ -138,7 +139,7 @@ class View implements Component {
   }
 
   setResult(result: Result): void {
-    if (result.revision !== undefined && !this.latest.accept(result.revision)) return;
+    if (result.revision !== undefined && !this.sending.accept(result.revision)) return;
     this.error = result.error ?? "";
     this.results.show(result);
     this.time.textContent = result.ms === undefined ? "" : `${Math.round(result.ms)} ms`;
@@ -237,7 +238,7 @@ class View implements Component {
     this.state = { ...this.state, ...setting };
     this.said = "";
     this.showSetting();
-    this.latest.push({ ...setting, gesture: this.gesture });
+    this.sending.push({ ...setting, gesture: this.gesture });
   }
 
   private add(name: string): void {

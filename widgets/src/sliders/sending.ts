@@ -1,7 +1,7 @@
-// Latest wins: at most one request is on its way, the newest state waits, and results that are too old are refused.
+// States on their way to the kernel: one at a time, of those that wait the newest; results that are too old are refused.
 
 /** Sends states and knows which results still count. `send` resolves with the revision under which the result comes. */
-export class Latest<State> {
+export class Sending<State> {
   private waiting: { state: State } | null = null;
   private flight: { revision: number | null } | null = null;
   private asked = 0;
