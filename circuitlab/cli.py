@@ -319,7 +319,7 @@ def intervene(
     verdict = run.verdict(controls) if controls and run.edits.features else None
     tokens = run.top_tokens(top)
     if json_out:
-        sizes = ("effect", "p", "stands_out", "top_changed", "controls_changed")
+        sizes = ("effect", "p", "stands_out", "top_changed", "controls_changed", "matched")
         click.echo(_as_text({
             "prompt": prompt,
             "set": {name: list(nodes) for name, nodes in run.edits.names.items()},

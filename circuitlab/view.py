@@ -66,7 +66,7 @@ class View:
         if twice is not None:
             raise ValueError(f"pinned: {twice!r} is there more than once")
         for node_id, text in self.labels.items():
-            _check_text(f"labels[{node_id!r}]", text)
+            require_text(f"labels[{node_id!r}]", text)
         self._check_groups(graph)
         for name in self.positions:
             if name not in self.supernodes:
@@ -91,7 +91,7 @@ class View:
         for name, members in self.supernodes.items():
             if not isinstance(name, str) or not name.strip():
                 raise ValueError(f"supernodes has a group named {name!r}; expected a name that can be read")
-            _check_text("a name in supernodes", name)
+            require_text("a name in supernodes", name)
             if name in ids:
                 raise ValueError(f"supernodes[{name!r:.60}] is named like a node of the graph; give it another name")
             if not members:
@@ -265,7 +265,7 @@ def _texts(where: str, value: Any) -> tuple[str, ...]:
     return tuple(str(item) for item in value)
 
 
-def _check_text(where: str, value: Any) -> None:
+def require_text(where: str, value: Any) -> None:
     """Text that a file can hold: no halves of characters, which scripts can produce."""
     if not isinstance(value, str) or any("\ud800" <= character <= "\udfff" for character in value):
         raise ValueError(f"{where} is {value!r:.60}; expected text of whole characters")

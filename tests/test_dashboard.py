@@ -182,3 +182,12 @@ def test_a_cell_also_holds_a_picture_of_the_feature():
     assert "my city" in widget._repr_mimebundle_()[0]["image/svg+xml"]
     widget.feature = ""
     assert "image/png" not in widget._repr_mimebundle_()[0]
+
+
+def test_nonsense_from_the_browser_is_taken_back_there_too(monkeypatch):
+    board, sent = cl.FeatureDashboard(Known(), "L0/1"), []
+    monkeypatch.setattr(board, "send_state", sent.append)
+    for state in ({"feature": "L9/9"}, {"labels": {"L0/1": 5}}, {"labels": {"L0/1": "\ud800"}}):
+        with pytest.raises(ValueError, match=r"L9/9|whole characters"):
+            board.set_state(state)
+        assert (board.feature, board.labels, sent.pop()) == ("L0/1", {}, list(state))

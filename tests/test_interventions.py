@@ -5,6 +5,8 @@ nothing of circuitlab.interventions. Mutations that break them: decoding into on
 errors, letting a held layer answer, reading row 1's pattern, dropping the skip's answer.
 """
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -322,6 +324,13 @@ BAD = {
     "an end layer elsewhere": ({"Texas": 0}, {"end_layer": 3}, r"belongs to mode='constrained'"),
     "stray positions": ({"Texas": 0}, {"positions": {"Ohio": 3}}, r"names 'Ohio', which is not intervened on"),
     "too many tokens": ({"Texas": 0}, {"n_tokens": 500}, r"exceed the context"),
+    "an error that is none": ({"3_-7_10": 0}, {}, r"nothing is called '3_-7_10'"),
+    "a line behind a node": ({"1_147_10\n": 0}, {}, r"nothing is called"),
+    "an integer beyond floats": ({"Texas": 10**400}, {}, r"not finite"),
+    "a supernode that is text": ({"x": 0}, {"supernodes": {"x": "1_147_10"}}, r"expected a list of node ids"),
+    "a slice of text": ({"Texas": 0}, {"positions": slice("a")}, r"a slice has whole numbers"),
+    "a path back to itself": ({"Texas": 0}, {"along": ["Texas"]}, r"is what acts, so it cannot also be what receives"),
+    "a seed too long": ({"Texas": 0}, {"n_tokens": 1, "seed": 2**70}, r"must fit into 64 bits"),
     "a temperature below 0": ({"Texas": 0}, {"n_tokens": 1, "temperature": -1}, r"must be 0"),
 }
 
@@ -330,6 +339,24 @@ BAD = {
 def test_bad_input_says_so(atlas, request_, options, message):
     with pytest.raises(ValueError, match=message):
         atlas.intervene(DALLAS, request_, **options)
+
+
+@pytest.mark.parametrize(
+    ("batch", "message"),
+    [([DALLAS, ""], "prompt 1 of 2: the prompt '' is empty"), ([DALLAS, "a " * 99], "prompt 1 of 2: .* at most 64")],
+)
+def test_a_batch_says_which_prompt_is_wrong(atlas, batch, message):
+    with pytest.raises(ValueError, match=message):
+        atlas.intervene(batch, {"Texas": 0})
+
+
+def test_a_graph_with_features_that_the_model_lacks_is_refused(atlas):
+    graph = atlas.trace(DALLAS)
+    nodes = graph.nodes.copy()
+    row = int(np.flatnonzero(graph.kind_mask("feature"))[0])
+    nodes.loc[row, ["id", "feature"]] = ["0_5000_1", 5000]
+    with pytest.raises(ValueError, match="no feature L0/5000"):
+        atlas.intervene(DALLAS, {"0_5000_1": 0}, graph=dataclasses.replace(graph, nodes=nodes))
 
 
 def test_a_graph_of_another_prompt_is_refused(atlas):
@@ -382,6 +409,18 @@ def test_the_cache_gives_the_text_without_it(mode, frozen):
     plain = model.intervene(PROMPT, {next(iter(nodes)): 1.0}, n_tokens=8)
     assert plain.continuation == plain.baseline_continuation
     assert run.continuation != plain.continuation
+
+
+def test_a_continuation_that_overflows_is_refused_and_no_temperature_is_too_low():
+    model = tiny("llama")
+    node = next(iter(active(model, 0)))
+    cold = model.intervene(PROMPT, {node: 0}, n_tokens=3, temperature=1e-310)
+    assert cold.generated == model.intervene(PROMPT, {node: 0}, n_tokens=3).generated
+    with torch.no_grad():
+        model.transcoder.W_dec[0].mul_(1e200)
+    options = {"mode": "steering", "positions": cl.Onward(-1), "n_tokens": 4}
+    with pytest.raises(ValueError, match="overflows"):
+        model.intervene(PROMPT, {"L0/3": cl.Added(1e200)}, **options)
 
 
 def test_sampling_follows_its_seed():

@@ -191,6 +191,30 @@ def test_a_random_feature_does_not_stand_out(atlas, graph):
     assert atlas.intervene(DALLAS, {weak: 0}).verdict().p > 0.2
 
 
+def test_controls_that_cannot_match_say_so(atlas):
+    """With nearly all features ablated what is left to draw from writes too little: that proves nothing."""
+    table = atlas.intervene(DALLAS, {"Texas": 0}).features
+    last = table[(table.pos == 11) & (table.before != 0)].sort_values("before")
+    run = atlas.intervene(DALLAS, dict.fromkeys(last.index[1:], 0))
+    verdict = run.verdict(n_controls=19)
+    assert verdict.matched < 0.5
+    assert "does not stand out" in verdict.text
+    assert "too few others are active" in verdict.text
+    assert atlas.intervene(DALLAS, {"Texas": -1.0}).verdict(n_controls=3).matched == pytest.approx(1.0, abs=1e-4)
+
+
+def test_a_run_without_effect_does_not_stand_out(atlas):
+    verdict = atlas.intervene(DALLAS, {"Texas": 1.0}).verdict(n_controls=3)
+    assert (verdict.effect, verdict.p) == (0.0, 1.0)
+    assert "nothing changes" in verdict.text
+
+
+def test_a_swap_takes_features_only(atlas):
+    token = int(atlas.model.to_tokens(DALLAS)[3])
+    with pytest.raises(ValueError, match="only features have values"):
+        atlas.swap(DALLAS, out="Texas", into=f"E_{token}_3", from_prompt=DALLAS)
+
+
 def test_controls_need_features(atlas):
     with pytest.raises(ValueError, match="features of the prompt"):
         atlas.intervene(DALLAS, {"1_-1_4": 0}).verdict()

@@ -3,10 +3,12 @@
 import dataclasses
 import itertools
 import json
+import math
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import traitlets
 from graphs import closing_graph
 
 import circuitlab as cl
@@ -170,6 +172,102 @@ def test_nonsense_is_refused_by_name(graph, state, said):
         with pytest.raises(ValueError, match=said):
             setattr(owner, name, value)
         assert getattr(owner, name) == before
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        {"pinned": ["nobody"]},
+        {"pinned": [3]},
+        {"clicked": "nobody"},
+        {"supernodes": {"a": None}},
+        {"supernodes": {"a": []}},
+        {"labels": {"nobody": "x"}},
+        {"positions": {"nobody": [0.5, 0.5]}},
+        {"positions": {"nobody": None}},
+        {"node_threshold": math.nan},
+        {"link_mode": "none"},
+        {"_extent": [math.nan, 3]},
+        {"_extent": [1]},
+    ],
+)
+def test_nonsense_from_the_browser_is_taken_back_there_too(graph, ids, state, monkeypatch):
+    """Mutation: validators that raise a plain ValueError, which traitlets lets stand."""
+    view, sent = cl.AttributionGraph(graph), []
+    (name,) = state
+    before = getattr(view, name)
+    monkeypatch.setattr(view, "send_state", sent.append)
+    with pytest.raises((ValueError, traitlets.TraitError)):
+        view.set_state({"labels": {ids[0]: "Texas"}, **state} if name != "labels" else state)
+    assert (getattr(view, name), view.labels, sent[-1][-1]) == (before, {}, name)
+    monkeypatch.undo()
+    view.set_state({"pinned": ids[:1]})
+    assert view.session.pinned == view.pinned == ids[:1]
+    assert view.graph
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        {"interventions": {"nobody": 0.0}},
+        {"interventions": {"0_0_0": math.nan}},
+        {"setting": {"end_layer": "x"}},
+        {"setting": {"freeze_attention": "no"}},
+        {"setting": {"values": {"nobody": 1.0}}},
+    ],
+)
+def test_a_refused_step_of_a_session_leaves_nothing(graph, ids, state):
+    session = cl.Session(graph)
+    with pytest.raises(ValueError, match=r"nobody|nan|end_layer|freeze_attention"):
+        session.update(pinned=ids[:1], **state)
+    assert (session.pinned, session.interventions, session.setting, session.can_undo) == ([], {}, {}, False)
+
+
+def test_what_belongs_to_a_group_goes_and_comes_back_with_it(graph, ids):
+    session = cl.Session(graph)
+    view = cl.AttributionGraph(graph, session=session)
+    session.update(supernodes={"a": ids[:2]}, positions={"a": [0.1, 0.1]}, interventions={"a": 0.0}, pinned=ids[3:4])
+    view.set_state({"supernodes": {}})
+    assert (view.positions, session.interventions) == ({}, {})
+    view.set_state({"positions": {ids[2]: [0.2, 0.2]}})
+    session.undo()
+    session.undo()
+    assert (view.supernodes, view.positions) == ({"a": ids[:2]}, {"a": [0.1, 0.1]})
+    assert session.interventions == {"a": 0.0}
+    session.redo()
+    session.redo()
+    assert view.positions == {ids[2]: [0.2, 0.2]}
+
+
+def test_any_walk_is_undone_to_its_beginning_and_redone(graph, ids):
+    for seed in range(12):
+        random, session = np.random.default_rng(seed), cl.Session(graph)
+        views = [cl.AttributionGraph(graph, session=session) for _ in range(2)]
+        beginning = session.view
+        for _ in range(25):
+            view, some = views[random.integers(2)], random.permutation(ids[:6]).tolist()
+            what = random.choice(["group", "ungroup", "positions", "interventions", "pinned", "undo", "redo"])
+            match what:
+                case "group":
+                    view.supernodes = {"a": some[:2], "b": some[2:3]}
+                case "ungroup":
+                    view.supernodes = {}
+                case "positions":
+                    view.positions = {name: [0.5, random.random()] for name in view.supernodes}
+                case "interventions":
+                    session.interventions = dict.fromkeys(session.supernodes, 0.0)
+                case "pinned":
+                    view.pinned = some[:2]
+                case _:
+                    getattr(session, what)()
+        states = [session.view]
+        while session.can_undo:
+            session.undo()
+            states.append(session.view)
+        assert states[-1] == beginning
+        for state in states[-2::-1]:
+            session.redo()
+            assert session.view == state == views[0].view == views[1].view
 
 
 def test_unknown_arguments_are_refused_with_the_nearest(graph):

@@ -12,6 +12,7 @@ import base64
 import difflib
 import inspect
 import shutil
+from numbers import Real
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -226,8 +227,8 @@ def _points(width: str | float | int) -> float:
             expected = ", ".join(map(repr, MILLIMETRES))
             raise ValueError(f"width={width!r}: expected {expected} or a number of millimetres{hint}")
         width = MILLIMETRES[width]
-    if not 20 <= width <= 2000:
-        raise ValueError(f"width={width}: expected 20 to 2000 millimetres")
+    if not isinstance(width, Real) or not 20 <= width <= 2000:
+        raise ValueError(f"width={width!r:.60}: expected 20 to 2000 millimetres")
     return float(width) * POINTS_PER_MILLIMETRE
 
 

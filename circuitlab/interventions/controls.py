@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from circuitlab.interventions.result import InterventionRun
 
 DOSES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
+ROUNDING = 1e-12
+"""Nats that rounding alone makes."""
+MATCHED = 0.9
+"""Controls that write less than this share of what the intervention writes say nothing about it."""
 SAME_LAYER = 4
 """Fewer candidates than this in the layer, and other layers of the position are drawn from too."""
 
@@ -36,7 +40,9 @@ class Verdict:
     """How far an intervention's effect stands out from controls; `controls` and `dose` are the tables behind it.
 
     `effect` in nats, `p` the share of controls (the intervention counted in) with at least that effect; `top_changed`
-    and `controls_changed`: whether the likeliest token changed, and in what share of the controls.
+    and `controls_changed`: whether the likeliest token changed, and in what share of the controls. `matched` is how
+    much of what the intervention writes its controls write: 1, unless too few other features are active to draw from;
+    below `MATCHED` nothing is said to stand out.
     """
 
     effect: float
@@ -44,18 +50,22 @@ class Verdict:
     stands_out: float
     top_changed: bool
     controls_changed: float
+    matched: float
     controls: pd.DataFrame
     dose: pd.DataFrame
 
     @property
     def text(self) -> str:
         """The verdict in one line."""
-        times = f"{self.stands_out:.3g} times" if np.isfinite(self.stands_out) else "infinitely"
-        said = "stands out" if self.p <= 0.05 else "does not stand out"
+        if self.effect == 0:
+            return f"does not stand out: nothing changes at the last position, p={self.p:.2g}"
+        times = f"{self.stands_out:.3g} times" if np.isfinite(self.stands_out) else "infinitely many times"
+        said = "stands out" if self.p <= 0.05 and self.matched >= MATCHED else "does not stand out"
+        few = "" if self.matched >= MATCHED else f"; too few others are active: controls write {self.matched:.0%} of it"
         token = "the top token changed" if self.top_changed else "the top token stayed"
         return (
             f"{said}: {self.effect:.3g} nats, {times} the median control, p={self.p:.2g}; "
-            f"{token} (in {self.controls_changed:.0%} of {len(self.controls)} controls)"
+            f"{token} (in {self.controls_changed:.0%} of {len(self.controls)} controls){few}"
         )
 
     def __repr__(self) -> str:
@@ -70,17 +80,19 @@ def verdict(run: InterventionRun, n_controls: int = 20, seed: int = 0) -> Verdic
     effect, top = effect_of(run, run.outcome, before)
     rows, drawn = [], matched_controls(run, n_controls, seed)
     for edits, outcome in zip(drawn, run.experiment.outcomes(drawn), strict=True):
-        size, changed = effect_of(run, outcome, before)
-        rows.append((size, changed != int(before.argmax()), edits.names["control"]))
+        kl, changed = effect_of(run, outcome, before)
+        rows.append((kl, changed != int(before.argmax()), edits.names["control"]))
+    size = _written(run, run.edits)
     controls = pd.DataFrame(rows, columns=["effect", "top_changed", "nodes"])
     effects = controls["effect"].to_numpy(float)
     median = float(np.median(effects))
     return Verdict(
         effect=effect,
         p=(1 + int((effects >= effect).sum())) / (1 + n_controls),
-        stands_out=effect / median if median > 0 else np.inf,
+        stands_out=effect / median if median > 0 else np.inf if effect > 0 else np.nan,
         top_changed=top != int(before.argmax()),
         controls_changed=float(np.mean(controls["top_changed"].to_numpy(bool))),
+        matched=float(np.mean([_written(run, edits) for edits in drawn])) / size if size > 0 else 1.0,
         controls=controls,
         dose=dose_curve(run, before),
     )
@@ -91,7 +103,7 @@ def effect_of(run: InterventionRun, outcome: Outcome, before: Float[np.ndarray, 
     after = run.experiment.replacement.model.unembed(outcome.final_after[-1]).double().log_softmax(-1).cpu().numpy()
     held = before > 0
     divergence = float((before[held] * (np.log(before[held]) - after[held])).sum())
-    return max(divergence, 0.0), int(after.argmax())
+    return divergence if divergence > ROUNDING else 0.0, int(after.argmax())
 
 
 def matched_controls(run: InterventionRun, n_controls: int, seed: int, excluded: Collection[str] = ()) -> list[Edits]:
@@ -125,7 +137,18 @@ def _candidates(run: InterventionRun, edits: list[FeatureEdit], excluded: Collec
     norms = [
         _norm(run, int(layer), int(feature)) for layer, feature in zip(free["layer"], free["feature"], strict=True)
     ]
-    return free.assign(norm=norms).iloc[np.flatnonzero(np.array(norms) > 0)]
+    free = free.assign(norm=norms).iloc[np.flatnonzero(np.array(norms) > 0)]
+    if not len(free):
+        raise ValueError("no other feature at these positions writes anything, so there is nothing to compare with")
+    return free
+
+
+def _written(run: InterventionRun, edits: Edits) -> float:
+    """Σ_s |Δa_s| ‖W_dec,s‖ over the prompt's edited features."""
+    prompt = [edit for edit in edits.features if edit.pos is not None]
+    before = [float(run.outcome.before[edit.layer][edit.pos, edit.feature]) for edit in prompt]
+    sizes = [abs(e.value(a) - a) * _norm(run, e.layer, e.feature) for e, a in zip(prompt, before, strict=True)]
+    return sum(sizes)
 
 
 def _norm(run: InterventionRun, layer: int, feature: int) -> float:

@@ -7,6 +7,7 @@ frozen or held has its reference at every new position, and the result is what a
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Real
 from typing import TYPE_CHECKING
 
 import torch
@@ -33,8 +34,11 @@ class Sampling:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.temperature < float("inf"):
-            raise ValueError(f"temperature={self.temperature} must be 0 (greedy) or above")
+        if not isinstance(self.temperature, Real) or not 0 <= self.temperature < float("inf"):
+            raise ValueError(f"temperature={self.temperature!r} must be 0 (greedy) or above")
+        require_whole("seed", self.seed)
+        if not -(2**63) <= self.seed < 2**63:
+            raise ValueError(f"seed={self.seed} must fit into 64 bits")
 
     def chooser(self) -> Chooser:
         return Chooser(self, torch.Generator().manual_seed(self.seed))
@@ -51,9 +55,12 @@ class Chooser:
     generator: torch.Generator
 
     def choose(self, logits: Float[Tensor, " vocab"]) -> int:
+        if not bool(torch.isfinite(logits).all()):
+            raise ValueError("the intervention overflows: the model's logits are no longer finite; give smaller values")
         if self.sampling.temperature == 0:
             return int(logits.argmax())
-        chances = (logits.double().cpu() / self.sampling.temperature).softmax(-1)
+        distance = logits.double().cpu() - logits.max().item()  # so that no temperature is too low
+        chances = (distance / self.sampling.temperature).softmax(-1)
         return int(torch.multinomial(chances, 1, generator=self.generator))
 
 

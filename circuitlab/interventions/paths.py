@@ -35,6 +35,8 @@ def along_path(setting: Experiment, edits: Edits, path: Sequence[str]) -> tuple[
         raise ValueError(f"along={path!r} must list what the intervention acts through, like ['Texas', 'say Austin']")
     direct = replace(setting, mode="direct", end_layer=None)
     for name in path:
+        if not isinstance(name, str):
+            raise ValueError(f"along={list(path)!r:.60}: names are text; got {name!r:.60}")
         if name == LOGITS:
             if name != path[-1]:
                 raise ValueError(f"along={list(path)!r}: {LOGITS!r} can only come last")
@@ -46,6 +48,9 @@ def along_path(setting: Experiment, edits: Edits, path: Sequence[str]) -> tuple[
 
 
 def _require_forward(edits: Edits, receivers: Edits, name: str) -> None:
+    again = {edit.node for edit in edits.features} & {edit.node for edit in receivers.features}
+    if again:
+        raise ValueError(f"along {name!r}: {min(again)} is what acts, so it cannot also be what receives")
     if receivers.errors or receivers.tokens or not receivers.features:
         raise ValueError(f"along {name!r}: only features can stand on a path, and 'logits' at its end")
     sources = [(edit.layer, edit.pos) for edit in edits.features] + list(edits.errors)

@@ -19,6 +19,9 @@ from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from torch import Tensor
+
 from circuitlab.interventions.baseline import Baseline
 from circuitlab.interventions.edits import Edits, FeatureEdit, merged
 from circuitlab.interventions.values import Amount, Onward, Positions, as_affine
@@ -26,9 +29,9 @@ from circuitlab.interventions.values import Amount, Onward, Positions, as_affine
 if TYPE_CHECKING:
     from circuitlab.graph import Graph
 
-FEATURE = re.compile(r"L(\d+)/(\d+)$")
-NODE = re.compile(r"(\d+)_(-?\d+)_(\d+)$")
-TOKEN = re.compile(r"E_(\d+)_(\d+)$")
+FEATURE = re.compile(r"L(\d+)/(\d+)\Z")
+NODE = re.compile(r"(\d+)_(-1|\d+)_(\d+)\Z")
+TOKEN = re.compile(r"E_(\d+)_(\d+)\Z")
 
 Request = Mapping[str, Any]  # name → Amount, checked in values.py
 
@@ -57,6 +60,13 @@ class Resolver:
         """The edits of a whole request."""
         if not isinstance(request, Mapping) or not request:
             raise ValueError(f"interventions must map names to amounts, like {{'Texas': -1.0}}; got {request!r}")
+        for name in request:
+            if not isinstance(name, str):
+                raise ValueError(f"names are text, like 'Texas', 'L3/55' or '3_55_10'; got {name!r:.60}")
+        if self.supernodes is not None and not isinstance(self.supernodes, Mapping):
+            raise ValueError(
+                f"supernodes= maps names to node ids, {{'mine': ['3_55_10']}}; got {self.supernodes!r:.60}"
+            )
         if self.graph is not None:
             self._require_same_prompt(self.graph)
         if isinstance(positions, Mapping):
@@ -107,6 +117,8 @@ class Resolver:
 
     def _known(self, name: str, ids: Sequence[str]) -> list[str]:
         """A supernode's ids, each of this prompt; one of another graph is refused."""
+        if isinstance(ids, str) or not all(isinstance(node_id, str) for node_id in ids):
+            raise ValueError(f"the supernode {name!r} is {ids!r:.60}; expected a list of node ids, like ['3_55_10']")
         if not ids:
             raise ValueError(f"the supernode {name!r} is empty: give it at least one node id")
         for node_id in ids:
@@ -183,7 +195,6 @@ class Resolver:
             kind = self.graph.node(node_id)["kind"]
             if kind in ("logit", "constant"):
                 raise ValueError(f"{node_id!r} is a {kind}: only features, errors and tokens can be set")
-            return
         if token := TOKEN.match(node_id):
             self._check_position(node_id, int(token[2]))
             actual = int(self.baseline.tokens[int(token[2])])
@@ -213,7 +224,11 @@ class Resolver:
         if isinstance(positions, Onward):
             start = self._indices(positions.start)[0]
             return Place(tuple(range(max(start, first), n)), True, True)
+        if isinstance(positions, Tensor | np.ndarray):
+            positions = positions.tolist()
         if isinstance(positions, slice):
+            if not all(part is None or isinstance(part, Integral) for part in _parts(positions)):
+                raise ValueError(f"positions={positions}: a slice has whole numbers, like slice(3, None)")
             found = list(range(n))[positions]
             if not found:
                 raise ValueError(f"positions={positions} holds none of the prompt's {n} tokens")
@@ -306,6 +321,10 @@ class Resolver:
         if values and not any(values):
             place = Place((), False, False)
             raise ValueError(self._inactive(name, [(e.layer, e.feature) for e in edits], place, factor=True))
+
+
+def _parts(positions: slice) -> tuple[Any, Any, Any]:
+    return positions.start, positions.stop, positions.step
 
 
 def resolve(

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, cast
+from numbers import Real
+from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 from typing_extensions import TypeIs
 
+from circuitlab.graph import Graph
 from circuitlab.interventions.baseline import Baseline, Stack
 from circuitlab.interventions.cancel import Asked
 from circuitlab.interventions.edits import Edits
@@ -24,9 +27,9 @@ from circuitlab.interventions.paths import along_path
 from circuitlab.interventions.request import Request, resolve
 from circuitlab.interventions.result import InterventionRun
 from circuitlab.interventions.values import Positions
+from circuitlab.targets import require_whole
 
 if TYPE_CHECKING:
-    from circuitlab.graph import Graph
     from circuitlab.replacement import ReplacementModel
 
 Prompt = str | Sequence[int] | Tensor
@@ -66,6 +69,7 @@ class Experiment:
 
     def run(self, edits: Edits, n_tokens: int = 0, sampling: Sampling = GREEDY) -> InterventionRun:
         """Run, and go on for `n_tokens`; where the model itself runs, its pass over the prompt serves both."""
+        require_whole("n_tokens", n_tokens)
         if not n_tokens:
             return InterventionRun(replace(self, cancelled=None), edits, self.outcome(edits))
         mode = self.mode_for(edits)
@@ -125,6 +129,11 @@ def experiments(
     supernodes: Mapping[str, Sequence[str]] | None = None,
 ) -> list[Experiment]:
     """The same experiment on several prompts; unperturbed runs that are not known come from one pass."""
+    if graph is not None and not isinstance(graph, Graph):
+        raise ValueError(f"graph={graph!r:.60}: expected the Graph of this prompt (a widget's is view.graph)")
+    for name, frozen in (("freeze_attention", freeze_attention), ("freeze_norms", freeze_norms)):
+        if not isinstance(frozen, bool | np.bool_):
+            raise ValueError(f"{name}={frozen!r:.60}: expected True or False")
     mask_bos = True if graph is None else bool(graph.metadata.get("mask_bos", True))
     baselines = replacement.baselines.of_all(replacement.model, replacement.transcoder, prompts, mask_bos)
     return [
@@ -158,7 +167,8 @@ def intervene(
     """
     sampling = Sampling(temperature, seed)
     several = is_batch(prompt)
-    prompts = cast("list[Prompt]", list(prompt) if several else [prompt])
+    require_whole("n_tokens", n_tokens)
+    prompts = _each_read(replacement, prompt) if several else [prompt]
     settings = experiments(replacement, prompts, mode, end_layer, freeze_attention, freeze_norms, graph, supernodes)
     settings = [replace(setting, cancelled=cancelled) for setting in settings]
     runs = []
@@ -181,13 +191,23 @@ def intervene(
     return done if several else done[0]
 
 
+def _each_read(replacement: ReplacementModel, prompts: Batch | Tensor | np.ndarray) -> list[Prompt]:
+    """The prompts of a batch as token ids; what is wrong with one says with which."""
+    read: list[Prompt] = []
+    for number, prompt in enumerate(prompts):
+        try:
+            read.append(replacement.model.to_tokens(prompt))
+        except ValueError as error:
+            raise ValueError(f"prompt {number} of {len(prompts)}: {error}") from error
+    return read
+
+
 def is_batch(prompt: Prompt | Batch) -> TypeIs[Batch]:
     """Several prompts, not one text or one list of ids."""
-    if isinstance(prompt, Tensor):
+    if isinstance(prompt, Tensor | np.ndarray):
         return prompt.ndim == 2
-    return (
-        isinstance(prompt, Sequence) and not isinstance(prompt, str) and bool(prompt) and not isinstance(prompt[0], int)
-    )
+    listed = isinstance(prompt, Sequence) and not isinstance(prompt, str | bytes) and bool(prompt)
+    return listed and not isinstance(prompt[0], Real)
 
 
 def require_finite(outcome: Outcome, edits: Edits) -> None:

@@ -54,6 +54,8 @@ def swap(
     there = experiment(replacement, from_prompt)
     source = Resolver(there.baseline, replacement.labels)
     found = [source.edit(name, 1.0) for name in _listed(into)]
+    if any(edits.errors or edits.tokens for edits in found):
+        raise ValueError(f"into={into!r} holds an error or a token: only features have values that can be taken along")
     place = set(Resolver(here.baseline, {}).place(positions).positions)
     removed = here.resolve(dict.fromkeys(_listed(out), out_factor), positions)
     where = _aligned(

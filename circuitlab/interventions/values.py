@@ -46,7 +46,10 @@ def as_affine(name: str, amount: Any) -> tuple[float, float]:
     number = amount.value if isinstance(amount, (Value, Added)) else amount
     if isinstance(number, bool) or not isinstance(number, Real):
         raise ValueError(f"{name!r}: {amount!r} is no number; give a factor M, cl.Value(v) or cl.Added(v)")
-    number = float(number)
+    try:
+        number = float(number)
+    except OverflowError:
+        number = float("inf")
     if not abs(number) < float("inf"):
         raise ValueError(f"{name!r}: {amount!r} is not finite; give a number")
     if isinstance(amount, Value):

@@ -11,6 +11,7 @@ change. The state is a `Session`'s, which several widgets can share.
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import Any
 import traitlets
 
 from circuitlab.graph import Graph
-from circuitlab.widgets.base import Widget, bundle, refuse_unknown
+from circuitlab.widgets.base import Refused, Widget, bundle, refuse_unknown
 from circuitlab.widgets.columns import columns, extent, known_densities, placed
 from circuitlab.widgets.session import STATE, Session, ViewTraits
 
@@ -119,6 +120,13 @@ class AttributionGraph(ViewTraits, Widget):
             self.session.unobserve(self._from_session, list(STATE))
             self.session.unobserve(self._show_changed, "changed")
         super().close()
+
+    @traitlets.validate("_extent")
+    def _is_an_area(self, proposal: Any) -> list[float]:
+        sides = proposal["value"]
+        if len(sides) != 2 or not all(isinstance(side, int | float) and math.isfinite(side) for side in sides):
+            raise Refused(f"the drawing area is {sides!r:.60}; expected width and height in pixels")
+        return sides
 
     def _to_session(self, _change: Any) -> None:
         self.session.update(**{name: getattr(self, name) for name in STATE})

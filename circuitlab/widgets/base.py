@@ -7,7 +7,8 @@ dictionary and bytes, and the reply goes back under the same id. An exception tr
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,19 @@ def refuse_unknown(owner: str, given: Iterable[str], known: Iterable[str]) -> No
             raise TypeError(f"{owner}() has no argument {name!r}; {hint}")
 
 
+class Refused(ValueError, traitlets.TraitError):
+    """A value that a trait does not take. Only for a TraitError does traitlets take back what was set along with it."""
+
+
+@contextmanager
+def refusing() -> Iterator[None]:
+    """What is wrong with a value inside is `Refused`, in the same words."""
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        raise Refused(str(error)) from error
+
+
 class Widget(anywidget.AnyWidget):
     """An anywidget that answers the browser's requests; see the module's docstring."""
 
@@ -51,6 +65,14 @@ class Widget(anywidget.AnyWidget):
         """What a cell shows: the widget, and its picture for where no widget can run, as on a web page."""
         shown = super()._repr_mimebundle_(**options)
         return None if shown is None else ({**shown[0], **self._picture()}, shown[1])
+
+    def set_state(self, sync_data: dict[str, Any]) -> None:
+        """What the browser has changed; what is refused the browser takes back too."""
+        try:
+            super().set_state(sync_data)
+        except Exception:
+            self.send_state([name for name in sync_data if name in self.keys])
+            raise
 
     def _picture(self) -> dict[str, Any]:
         """`image/png`, `image/svg+xml` and `text/plain` of the present state; empty where there is nothing to draw."""

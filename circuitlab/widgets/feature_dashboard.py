@@ -21,7 +21,8 @@ import traitlets
 from circuitlab.evidence import Evidence, FeatureSource, parse_name
 from circuitlab.figures import feature_mimebundle
 from circuitlab.layout import clip_text
-from circuitlab.widgets.base import Widget, bundle, refuse_unknown
+from circuitlab.view import require_text
+from circuitlab.widgets.base import Widget, bundle, refuse_unknown, refusing
 from circuitlab.widgets.session import Session
 
 OPTIONS = ("feature", "labels", "text", "height")
@@ -106,7 +107,15 @@ class FeatureDashboard(Widget):
     @traitlets.validate("feature")
     def _known(self, proposal: Any) -> str:
         name = proposal["value"]
-        return self._look_up(name).name if name else ""
+        with refusing():
+            return self._look_up(name).name if name else ""
+
+    @traitlets.validate("labels")
+    def _are_texts(self, proposal: Any) -> dict[str, str]:
+        with refusing():
+            for name, label in proposal["value"].items():
+                require_text(f"labels[{name!r:.60}]", label)
+        return proposal["value"]
 
     def _look_up(self, name: str) -> Evidence:
         try:

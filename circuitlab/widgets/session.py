@@ -11,7 +11,7 @@ ValueError that names it. `undo` and `redo` go through everything that is arrang
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from time import monotonic
 from typing import Any
@@ -20,7 +20,7 @@ import traitlets
 
 from circuitlab.graph import Graph
 from circuitlab.view import View
-from circuitlab.widgets.base import refuse_unknown
+from circuitlab.widgets.base import refuse_unknown, refusing
 from circuitlab.widgets.sliders.request import checked_amounts, checked_setting
 from circuitlab.widgets.sliders.rows import Catalogue
 
@@ -68,8 +68,10 @@ class ViewTraits(traitlets.HasTraits):
 
     @traitlets.validate(*STATE)
     def _fits_the_graph(self, proposal: Any) -> Any:
-        name, value = proposal["trait"].name, _plain(proposal["trait"].name, proposal["value"])
-        self._require_fit({name: value})
+        name = proposal["trait"].name
+        with refusing():
+            value = _plain(name, proposal["value"])
+            self._require_fit({name: value})
         return value
 
     def _require_fit(self, state: Mapping[str, Any]) -> None:
@@ -103,20 +105,22 @@ class Session(ViewTraits):
 
     @traitlets.validate("interventions")
     def _can_be_set(self, proposal: Any) -> Any:
-        factors = checked_amounts("interventions", proposal["value"])
-        if self._checked_graph is not None:
-            catalogue = Catalogue(self._checked_graph, self.supernodes, self.labels)
-            for name in factors:
-                catalogue.row(name)
+        with refusing():
+            factors = checked_amounts("interventions", proposal["value"])
+            if self._checked_graph is not None:
+                catalogue = Catalogue(self._checked_graph, self.supernodes, self.labels)
+                for name in factors:
+                    catalogue.row(name)
         return factors
 
     @traitlets.validate("setting")
     def _can_be_held(self, proposal: Any) -> Any:
         assert self._checked_graph is not None
-        setting = checked_setting(proposal["value"], len(self._checked_graph.tokens))
-        catalogue = Catalogue(self._checked_graph, self.supernodes, self.labels)
-        for name in (*setting.get("values", {}), *setting.get("where", {})):
-            catalogue.row(name)
+        with refusing():
+            setting = checked_setting(proposal["value"], len(self._checked_graph.tokens))
+            catalogue = Catalogue(self._checked_graph, self.supernodes, self.labels)
+            for name in (*setting.get("values", {}), *setting.get("where", {})):
+                catalogue.row(name)
         return setting
 
     @property
@@ -185,6 +189,8 @@ class Session(ViewTraits):
 
     def _record(self, _change: Any) -> None:
         """One step per change. A step back to the previous state, as the browser's own undo makes it, is an undo."""
+        if any(getattr(self, name) != self._present[name] for name in ("supernodes", "labels")):
+            self._forget_strays()
         new = self._arranged()
         if new == self._present:
             return
@@ -203,6 +209,25 @@ class Session(ViewTraits):
                 self._past.append(self._present)
             self._future.clear()
         self._present = new
+
+    def _forget_strays(self) -> None:
+        """What goes with a supernode or label that is no more, its place and its amounts, goes in the same step."""
+        held = [self.interventions, *(self.setting.get(name, {}) for name in ("values", "where"))]
+        gone = {name for amounts in held for name in amounts}
+        if gone:
+            assert self._checked_graph is not None
+            catalogue = Catalogue(self._checked_graph, self.supernodes, self.labels)
+            gone = {name for name in gone if not catalogue.has(name)}
+        positions = {name: list(at) for name, at in self.view.positions.items()}
+        if not gone and len(positions) == len(self.positions):
+            return
+
+        def kept(amounts: Mapping[str, Any]) -> dict[str, Any]:
+            return {name: amount for name, amount in amounts.items() if name not in gone}
+
+        setting = {name: kept(value) if isinstance(value, Mapping) else value for name, value in self.setting.items()}
+        setting = {name: value for name, value in setting.items() if value != {}}
+        self.update(positions=positions, interventions=kept(self.interventions), setting=setting)
 
     def _is_same_step(self, names: frozenset[str]) -> bool:
         """Whether a change of these traits goes on with the last one: its gesture, or a threshold being dragged."""
@@ -224,13 +249,23 @@ def opening_state(graph: Graph) -> dict[str, Any]:
 
 
 def _plain(name: str, value: Any) -> Any:
-    """A trait's value in the types that travel as JSON."""
+    """A trait's value in the types that travel as JSON; what is of another shape stays, for `View` to refuse."""
     if name == "pinned":
-        return list(value)
+        return _listed(value)
+    if not isinstance(value, Mapping):
+        return value
     if name == "supernodes":
-        return {key: list(ids) for key, ids in dict(value).items()}
-    if name == "positions":
-        return {key: [float(x), float(y)] for key, (x, y) in dict(value).items()}
-    if name == "labels":
-        return dict(value)
-    return value
+        return {key: _listed(ids) for key, ids in value.items()}
+    return {key: _pair(at) for key, at in value.items()} if name == "positions" else dict(value)
+
+
+def _listed(value: Any) -> Any:
+    return list(value) if isinstance(value, Iterable) and not isinstance(value, str | Mapping) else value
+
+
+def _pair(place: Any) -> Any:
+    try:
+        x, y = place
+        return [float(x), float(y)]
+    except (TypeError, ValueError):
+        return place

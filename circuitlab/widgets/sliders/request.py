@@ -213,7 +213,7 @@ def checked_where(where: Any, n_positions: int) -> dict[str, str | int]:
 
 def checked_mode(mode: Any) -> str:
     """A mode's name; ValueError with the nearest for one that does not exist."""
-    if mode in MODES:
+    if isinstance(mode, str) and mode in MODES:
         return str(mode)
     near = difflib.get_close_matches(str(mode), MODES, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"modes are {', '.join(MODES)}"
@@ -242,4 +242,9 @@ def checked_setting(setting: Any, n_positions: int) -> dict[str, Any]:
     checked_amounts("values", setting.get("values", {}))
     checked_where(setting.get("where", {}), n_positions)
     checked_mode(setting.get("mode", "propagating"))
+    end_layer, frozen = setting.get("end_layer"), setting.get("freeze_attention", True)
+    if end_layer is not None and (isinstance(end_layer, bool) or not isinstance(end_layer, int) or end_layer < 0):
+        raise ValueError(f"setting's end_layer is {end_layer!r:.60}; expected a layer from 0 on, or None")
+    if not isinstance(frozen, bool):
+        raise ValueError(f"setting's freeze_attention is {frozen!r:.60}; expected True or False")
     return dict(setting)

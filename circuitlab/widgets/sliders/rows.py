@@ -84,6 +84,14 @@ class Catalogue:
             return self._group(name, "label", self.groups_by_label[name])
         raise ValueError(self._unknown(name))
 
+    def has(self, name: str) -> bool:
+        """Whether there is a row of this name."""
+        try:
+            self.row(name)
+        except ValueError:
+            return False
+        return True
+
     @cached_property
     def groups_by_label(self) -> dict[str, tuple[str, ...]]:
         """The features of each label, as node ids; the most influential label first."""

@@ -24,7 +24,7 @@ import traitlets
 
 from circuitlab.figures import intervention_mimebundle
 from circuitlab.graph import Graph
-from circuitlab.widgets.base import Widget, bundle, refuse_unknown
+from circuitlab.widgets.base import Widget, bundle, refuse_unknown, refusing
 from circuitlab.widgets.session import SLID, Session
 from circuitlab.widgets.sliders import report
 from circuitlab.widgets.sliders.newest import Newest
@@ -166,7 +166,8 @@ class InterventionSliders(Widget):
 
     @traitlets.validate("rows", "factors", "values", "where", "mode", "end_layer")
     def _fits_the_graph(self, proposal: Any) -> Any:
-        return self._checked(proposal["trait"].name, proposal["value"])
+        with refusing():
+            return self._checked(proposal["trait"].name, proposal["value"])
 
     def _checked(self, name: str, value: Any) -> Any:
         if name in ("factors", "values"):
