@@ -46,6 +46,7 @@ from circuitlab.texts import Hits, ShownTexts, show, token_activations
 from circuitlab.transcoder import Transcoder
 
 if TYPE_CHECKING:
+    from circuitlab.graph import Graph
     from circuitlab.replacement import ReplacementModel
 
 N_TOKENS = 12
@@ -184,6 +185,26 @@ class Features:
             rows.append((name, layer, index, label, activation, position, strings[position], share, density))
         table = pd.DataFrame(rows, columns=list(TOP_COLUMNS))
         return table.astype({"activation": "float64", "share": "float64", "density": "float64"})
+
+    # ---- global weights ----
+
+    def upstream(self, key: Any, n: int = 14, weights: str = "virtual") -> pd.DataFrame:
+        """The n features that one reads from most, by "virtual" weights or "twera"; see `circuitlab.global_weights`."""
+        from circuitlab.global_weights import upstream
+
+        return upstream(self, key, n, weights)
+
+    def downstream(self, key: Any, n: int = 14, weights: str = "virtual") -> pd.DataFrame:
+        """The n features that one writes to most, in the columns of `upstream`."""
+        from circuitlab.global_weights import downstream
+
+        return downstream(self, key, n, weights)
+
+    def circuit(self, around: Any, **options: Any) -> Graph:
+        """A global circuit around a feature or a label, for all texts; see `circuitlab.global_weights.global_graph`."""
+        from circuitlab.global_weights import global_graph
+
+        return global_graph(self, around, **options)
 
     # ---- texts ----
 
@@ -365,18 +386,18 @@ def logit_weights(model: Model, transcoder: Transcoder, layer: int, index: int |
 
     A slice of features gives one row each.
     """
-    written = torch.stack(_written(model, transcoder, layer, index)).sum(0)
+    written = torch.stack(added_to_stream(model, transcoder, layer, index)).sum(0)
     weights = _through(model.final_norm, written) @ model.W_U.to(written.dtype)
     return weights - weights.mean(-1, keepdim=True)
 
 
 def writes_to(model: Model, transcoder: Transcoder, layer: int, index: int) -> list[Float[Tensor, " feat"]]:
     """The virtual weights to all features of layers `layer + 1`, …; one tensor per layer."""
-    written = _written(model, transcoder, layer, index)
+    written = added_to_stream(model, transcoder, layer, index)
     weights = []
     for reader in range(layer + 1, transcoder.config.n_layers):
         stream = torch.stack(written[: reader - layer]).sum(0)
-        read = _through(_encoder_norm(model, transcoder, reader), stream)
+        read = read_from_stream(model, transcoder, reader, stream)
         weights.append(transcoder.W_enc.read(reader, read).detach())
     return weights
 
@@ -394,7 +415,7 @@ def reads_from(model: Model, transcoder: Transcoder, layer: int, index: int) -> 
     return weights
 
 
-def _written(
+def added_to_stream(
     model: Model, transcoder: Transcoder, layer: int, index: int | slice
 ) -> list[Float[Tensor, "*feat d_model"]]:
     """What a unit of a feature (or of each of a slice) adds to the residual stream at each layer it writes to."""
@@ -402,6 +423,13 @@ def _written(
     rows = transcoder.W_dec.rows(layer, chosen.reshape(-1)).detach()
     rows = (rows if chosen.ndim else rows[0]).unbind(-2)
     return [_through(_decoder_norm(model, transcoder, layer + j), row) for j, row in enumerate(rows)]
+
+
+def read_from_stream(
+    model: Model, transcoder: Transcoder, layer: int, x: Float[Tensor, "*feat d_model"]
+) -> Float[Tensor, "*feat d_model"]:
+    """What an encoder's weights meet of something in the residual stream, the norm's scale left out."""
+    return _through(_encoder_norm(model, transcoder, layer), x)
 
 
 def _encoder_norm(model: Model, transcoder: Transcoder, layer: int) -> Norm | None:
