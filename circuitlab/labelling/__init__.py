@@ -8,7 +8,20 @@ run             all features of a store
 """
 
 from circuitlab.labelling.detection import Baseline, detection
+from circuitlab.labelling.endpoint import Budget, Endpoint
 from circuitlab.labelling.from_evidence import Proposal, label_evidence
+from circuitlab.labelling.from_model import label_with_model
 from circuitlab.labelling.run import Report, label_store, random_scores
 
-__all__ = ["Baseline", "Proposal", "Report", "detection", "label_evidence", "label_store", "random_scores"]
+__all__ = [
+    "Baseline",
+    "Budget",
+    "Endpoint",
+    "Proposal",
+    "Report",
+    "detection",
+    "label_evidence",
+    "label_store",
+    "label_with_model",
+    "random_scores",
+]
