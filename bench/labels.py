@@ -24,7 +24,7 @@ import torch
 
 import circuitlab as cl
 from circuitlab.atlas import world
-from circuitlab.atlas.labels import _sample
+from circuitlab.atlas.labels import sample_sentences
 from circuitlab.atlas.variables import variables
 from circuitlab.harvest import HarvestSettings, harvest
 from circuitlab.labelling import Baseline, detection, label_store, random_scores
@@ -42,7 +42,7 @@ CLEAR = (0.7, 0.8, 0.85)
 def stores(out: Path, n_sentences: int) -> tuple[cl.Store, cl.Store, list[world.Sentence], Model]:
     """The harvests of atlas and of a random dictionary beside it; those that are there are taken as they are."""
     model = cl.load()
-    told = _sample(n_sentences, seed=1)
+    told = sample_sentences(n_sentences, seed=1)
     texts = [sentence.text for sentence in told]
     real = cl.Store(harvest(model, texts, out / "atlas", SETTINGS, name="atlas's sentences", progress=True).folder)
     summary = real.summary
@@ -109,7 +109,7 @@ def tell_evidence(report: Report, clear: float) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, help="where the two stores are kept")
     parser.add_argument("--sentences", type=int, default=6000)
     parser.add_argument("--every", type=int, default=1, help="score every n-th feature")

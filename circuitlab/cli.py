@@ -526,14 +526,12 @@ def _label(option: str) -> tuple[str, str]:
 @click.argument("store", type=click.Path(path_type=Path))
 @click.option("--feature", "names", multiple=True, help="Label only this one, L3/55; repeatable.")
 @click.option("--clear", type=click.FloatRange(0, 1), help="Least confidence of a label from the evidence.")
-@click.option(
-    "--random", "random_store", type=click.Path(path_type=Path), help="A random dictionary's store, to compare."
-)
+@click.option("--random", "random_store", type=click.Path(path_type=Path), help="A random dictionary's store.")
 @click.option("--endpoint", help="An OpenAI-compatible endpoint, http://host:port/v1: let a language model label.")
 @click.option("--model", help="The language model's name there.")
 @click.option("--requests", type=click.IntRange(0), help="Send at most so many requests.")
 @click.option("--tokens", type=click.IntRange(0), help="Use at most so many tokens.")
-@click.option("--budget", type=click.FloatRange(0), help="Spend at most so much; needs --prices.")
+@click.option("--budget", type=click.FloatRange(0), help="Spend at most so much, by --prices.")
 @click.option("--prices", type=(float, float), metavar="IN OUT", help="Prices per million tokens.")
 @click.option("--per-minute", type=float, default=60.0, show_default=True, help="Requests a minute.")
 @click.option("--timeout", type=float, default=60.0, show_default=True, help="Seconds to wait for an answer.")
@@ -545,9 +543,8 @@ def label(store: Path, json_out: bool, **options: Any) -> None:
 
     report, usage = command.label(store, progress=not json_out, **options)
     found = report.summary() | usage
-    if json_out:
-        found["labels"] = _records(report.table, list(report.table.columns))
-    click.echo(_as_text(found) if json_out else command.text(report, found))
+    labels = {"labels": _records(report.table, list(report.table.columns))}
+    click.echo(_as_text(found | labels) if json_out else command.text(report, found))
     if report.stopped:
         raise click.ClickException(f"{report.stopped}; what was labelled is kept, and the same call goes on")
 
