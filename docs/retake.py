@@ -1,7 +1,7 @@
 """Takes the pictures that the README shows, from the bundled model: `python docs/retake.py`.
 
-Writes dallas.png by `savefig`, the graph from its interactive page, and dashboard and sliders from a JupyterLab; all but
-the first in Chromium, light and dark.
+Writes dallas.png by `savefig`, the graph from its interactive page, and dashboard and sliders from a JupyterLab; all
+but the first in Chromium, light and dark.
 """
 
 import sys
