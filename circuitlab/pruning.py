@@ -226,7 +226,7 @@ def _connected(graph: Graph, edges: Bool[np.ndarray, " edge"]) -> Bool[np.ndarra
     """Without the nodes that lose all outputs, or as features all inputs, until none is left to drop."""
     source, target = graph.links.source[edges], graph.links.targets()[edges]
     need_outputs = graph.kind_mask("feature", "error")
-    need_inputs = graph.kind_mask("feature")
+    need_inputs = graph.kind_mask("feature") & (graph.metadata.get("kind") != "global")  # those begin at features
     alive = np.ones(len(graph.nodes), dtype=bool)
     while True:
         live = alive[source] & alive[target]
