@@ -99,8 +99,8 @@ def same_length(data: bytearray, rng: random.Random) -> bytearray:
         return number(data, rng)
     try:
         header = json.loads(bytes(data[8 : 8 + size]))
-        key = rng.choice([key for key in header if key != "__metadata__"])
-    except (ValueError, IndexError):
+        key = rng.choice([key for key, value in header.items() if {"shape", "data_offsets"} <= value.keys()])
+    except (ValueError, IndexError, AttributeError):
         return flip_header(data, rng)
     field = rng.choice(["shape", "dtype", "data_offsets", "name"])
     if field == "name":

@@ -216,6 +216,13 @@ def test_config_that_is_no_mapping(plt, text):
         read_transcoder(plt)
 
 
+@pytest.mark.parametrize("text", ["a: " + "[" * 30_000, "- " * 20_000, "{a: " * 10_000, "a: [" * 21])
+def test_deeply_nested_settings_are_refused_at_once(plt, text):
+    (plt / "config.yaml").write_text(text)
+    with pytest.raises(ValueError, match=r"config\.yaml nests deeper than 20"):
+        read_transcoder(plt)
+
+
 def test_k_in_the_layer_files(plt):
     for layer in range(N_LAYERS):
         rewrite(plt / f"layer_{layer}.safetensors", k=torch.tensor(3))

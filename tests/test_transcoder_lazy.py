@@ -24,7 +24,7 @@ from circuitlab.formats.transcoders import read_transcoder
 torch.set_num_threads(1)
 weights.BLOCK = 2**20                                 # 4 MiB of an encoder at a time
 model = cl.load_model(tiny_hf_model("llama", torch.float32))
-cl.load(model, read_transcoder({small!r}, lazy=True)).trace(PROMPT, max_features=20, progress=False)   # warm
+cl.load(model, read_transcoder({small!r}, lazy=True)).trace(PROMPT[:3], max_features=20, progress=False)   # warm
 
 def size(field):
     with open("/proc/self/status") as status:
@@ -34,7 +34,7 @@ with open("/proc/self/clear_refs", "w") as file:      # the peak begins anew
     file.write("5")
 before = size("VmRSS")
 loaded = cl.load(model, read_transcoder({large!r}, lazy={lazy}))
-graph = loaded.trace(PROMPT, max_features=20, progress=False)
+graph = loaded.trace(PROMPT[:3], max_features=20, progress=False)
 print(size("VmHWM") - before, graph.check().attrs["worst"])
 """
 
@@ -62,8 +62,8 @@ def test_a_set_several_times_larger_than_the_memory_it_may_take_traces(tmp_path)
     size = sum(file.stat().st_size for file in large.iterdir())
     peak, miss = peak_and_miss(small, large, lazy=True)
     assert miss < 1e-4
-    assert peak < size / 4
-    assert peak_and_miss(small, large, lazy=False)[0] > size / 2  # the measure is one that tells
+    assert peak < size / 3
+    assert peak_and_miss(small, large, lazy=False)[0] > 2 * size / 3  # the measure is one that tells
 
 
 def test_small_sets_are_read_whole_and_large_ones_are_not(tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,10 @@ import yaml
 
 CONFIG_FILE = "config.yaml"
 MODEL_KINDS = {"transcoder_set": "plt", "cross_layer_transcoder": "clt"}
-LARGEST_CONFIG = 2**18
+LARGEST_CONFIG = 2**16
+DEEPEST = 20
+BRACKETS = re.compile(r"[\[\]{}]")
+DASHES = re.compile(r"(?:[-?:] +){2,}")
 
 
 def read_settings(path: Path) -> dict[str, Any]:
@@ -20,7 +24,10 @@ def read_settings(path: Path) -> dict[str, Any]:
             raise ValueError(
                 f"{path} has {path.stat().st_size:,} bytes; a {CONFIG_FILE} has at most {LARGEST_CONFIG:,}"
             )
-        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        if _nesting(text) > DEEPEST:
+            raise ValueError(f"{path} nests deeper than {DEEPEST} brackets; a {CONFIG_FILE} is a list of settings")
+        settings = yaml.safe_load(text)
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError, OverflowError, AttributeError, KeyError) as error:
         raise ValueError(f"{path} is not readable as YAML: {error}") from error
     except ValueError as error:
@@ -38,6 +45,16 @@ def read_settings(path: Path) -> dict[str, Any]:
         found = shortened(settings["activation"])
         raise ValueError(f"{path}: activation is {found}, expected 'relu', 'jumprelu' or 'topk'")
     return settings
+
+
+def _nesting(text: str) -> int:
+    """How deep brackets nest at most, or dashes on one line: YAML's parser takes quadratic time for these."""
+    depth = deepest = 0
+    for bracket in BRACKETS.findall(text):
+        depth = depth + 1 if bracket in "[{" else max(0, depth - 1)
+        deepest = max(deepest, depth)
+    dashes = max((match[0].count(" ") for match in DASHES.finditer(text)), default=0)
+    return max(deepest, dashes)
 
 
 def read_json(path: Path, largest: int = LARGEST_CONFIG) -> dict[str, Any]:
