@@ -186,7 +186,11 @@ def _npz_member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> 
 
 def _state_dict(path: Path) -> Mapping[str, Tensor]:
     """A pickled state dict, its tensors over the file; also inside a checkpoint as `model_state_dict`."""
-    if not zipfile.is_zipfile(path):
+    try:
+        is_archive = zipfile.is_zipfile(path)
+    except zipfile.BadZipFile as error:
+        raise ValueError(f"{path} is not a whole .pt file: {error}") from error
+    if not is_archive:
         raise ValueError(f"{path} is not a .pt file as torch writes since 1.6; save its state dict as .safetensors")
     try:
         found: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
