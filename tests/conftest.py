@@ -9,6 +9,13 @@ import secrets
 
 import pytest
 from browser import find_chromium
+from hypothesis import HealthCheck, settings
+
+# A busy machine is no failure, and CI draws the same examples every time.
+settings.register_profile(
+    "circuitlab", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize="CI" in os.environ
+)
+settings.load_profile("circuitlab")
 
 FLAGS = ["--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
 

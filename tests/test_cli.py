@@ -5,7 +5,8 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from circuitlab.cli import _as_text, main, reports_errors
+from circuitlab.cli import main
+from circuitlab.cli.options import as_text, reports_errors
 from circuitlab.graph import Graph
 from circuitlab.replacement import ATLAS
 from tests.models import STORIES, needs_stories
@@ -139,7 +140,7 @@ def test_no_steps_are_refused_not_ignored(run, tmp_path):
 
 
 def test_json_has_null_where_there_is_no_number():
-    assert json.loads(_as_text({"a": [float("nan"), 1.5], "b": (float("inf"),)})) == {"a": [None, 1.5], "b": [None]}
+    assert json.loads(as_text({"a": [float("nan"), 1.5], "b": (float("inf"),)})) == {"a": [None, 1.5], "b": [None]}
 
 
 def test_nobody_reading_on_is_no_error():

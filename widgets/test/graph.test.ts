@@ -41,7 +41,9 @@ describe("thresholds", () => {
       const shown = shownBy(model, { node_threshold: 0.5, edge_threshold: 0.9, density_threshold });
       const [bold, hidden] = countsOf(model, shown);
       const [, kept, all] = /([\d,]+) of ([\d,]+) edges/.exec(bold) ?? [];
-      const told = [...hidden.matchAll(/([\d,]+) (?:edges below|of hidden nodes|weakest not sent)/g)].map(([, count]) => numeral(count));
+      const told = [...hidden.matchAll(/([\d,]+) (?:edges below|of hidden nodes|weakest not sent)/g)].map(
+        ([, count]) => numeral(count),
+      );
       expect(hidden).toContain("of hidden nodes");
       expect(numeral(kept) + told.reduce((sum, count) => sum + count, 0)).toBe(numeral(all));
     }

@@ -1,4 +1,4 @@
-"""Commands on transcoders: inspect, convert, cache; the rest of the command line is in cli.py."""
+"""`circuitlab inspect`, `convert` and `cache`: transcoder folders and what was downloaded."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Literal
 
 import click
 
-from circuitlab.cli import _as_text, _quiet_transformers, as_json, main, reports_errors
+from circuitlab.cli.options import as_json, as_text, quiet_transformers, reports_errors
 
 
-@main.command()
+@click.command()
 @click.argument("folder")
 @click.option("--model", help="Measure whether it fits this model: atlas, a folder, or a hub id.")
 @click.option("--device", help="cpu, cuda, mps. Default: the best there is.")
@@ -26,10 +26,10 @@ def inspect(folder: str, model: str | None, device: str | None, json_out: bool) 
     if model is not None:
         from circuitlab.replacement import load
 
-        _quiet_transformers()
+        quiet_transformers()
         loaded = load(model, folder, device=device, check=False)
         found |= {key: loaded.info[key] for key in ("model", "explained_variance", "matches", "fit")}
-    click.echo(_as_text(found) if json_out else _inspected(folder, found))
+    click.echo(as_text(found) if json_out else _inspected(folder, found))
 
 
 def _inspected(folder: str, found: dict) -> str:
@@ -49,7 +49,7 @@ def _inspected(folder: str, found: dict) -> str:
     return "\n".join(lines)
 
 
-@main.command()
+@click.command()
 @click.argument("source")
 @click.argument("target", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--to", "kind", type=click.Choice(["plt", "clt"]), help="Default: the kind that it is.")
@@ -63,10 +63,10 @@ def convert(source: str, target: Path, kind: Literal["plt", "clt"] | None, json_
     located = locate_transcoder(source)
     written = convert_transcoder(located.folder, target, kind, located.fetched)
     found = described(find_transcoder(written)) | {"written": str(written)}
-    click.echo(_as_text(found) if json_out else f"{_inspected(str(written), found)}")
+    click.echo(as_text(found) if json_out else f"{_inspected(str(written), found)}")
 
 
-@main.group()
+@click.group()
 def cache() -> None:
     """What was downloaded from the hub: list it, empty it."""
 
@@ -82,7 +82,7 @@ def cache_list(json_out: bool) -> None:
     table = contents()
     if json_out:
         rows = [{**row, "last_used": str(row["last_used"])} for row in table.to_dict("records")]
-        click.echo(_as_text({"folder": str(cache_folder()), "repositories": rows}))
+        click.echo(as_text({"folder": str(cache_folder()), "repositories": rows}))
     elif not len(table):
         click.echo(f"{cache_folder()} is empty")
     else:
@@ -103,4 +103,4 @@ def cache_empty(repository: str | None, yes: bool, json_out: bool) -> None:
     if not yes:
         click.confirm(f"Delete {repository or 'all downloaded transcoders'}?", abort=True, err=True)
     freed = empty(repository)
-    click.echo(_as_text({"freed_bytes": freed}) if json_out else f"{freed / 1e6:.1f} MB freed")
+    click.echo(as_text({"freed_bytes": freed}) if json_out else f"{freed / 1e6:.1f} MB freed")

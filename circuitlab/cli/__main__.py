@@ -1,0 +1,5 @@
+"""`python -m circuitlab.cli`."""
+
+from circuitlab.cli import main
+
+main(prog_name="circuitlab")
