@@ -19,7 +19,9 @@ def vocabulary(sentences: list[world.Sentence]) -> list[str]:
     numbers = [str(number) for number in range(LARGEST_NUMBER + 1)]
     pieces = [*facts.PREFIXES, *(f"##{suffix}" for suffix in facts.SUFFIXES), *words.CHINESE_PIECES]
     cut = pre_tokenizers.BertPreTokenizer()
-    seen = {text for form in {s.form for s in sentences} for text, _ in cut.pre_tokenize_str(_bare(form))}
+    tables = {"two_hop", "state", "member"} | {"antonym", "antonym_in", "synonym", "translation", "same"}
+    told = {_bare(s.form) if s.world in tables else s.text for s in sentences}
+    seen = {text for whole in told for text, _ in cut.pre_tokenize_str(whole)}
     seen |= {sentence.answer for sentence in sentences} | {word.text for word in world.lexicon().values()}
     seen |= set(facts.RELATIONS) | set('."')
     seen |= {name for asked in ("en", "fr") for name in words.LANGUAGE_NAMES[asked].values()}

@@ -7,17 +7,11 @@ Names of one kind ("state", "relation", "number", ...) share a prefix in `Variab
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 from circuitlab.atlas import words, world
+from circuitlab.atlas.cases import chains, clinic, couplets, initials, kitchen, people, requests
+from circuitlab.atlas.sentence import Names, Variable, hold
 
-
-class Variable(NamedTuple):
-    kind: str
-    name: str
-
-
-Names = list[set[Variable]]  # one set per position
 LANGUAGE_NAMES = words.LANGUAGE_NAMES["en"]
 OPERATIONS = {
     "antonym": "opposite",
@@ -58,28 +52,23 @@ def _number(verb: str, number: int) -> set[Variable]:
     }
 
 
-def _from(names: Names, start: int, variable: Variable) -> None:
-    for here in names[start:]:
-        here.add(variable)
-
-
 def _fact(sentence: world.Sentence, tokens: list[str], names: Names) -> None:
     states = world.state_of_cities()
     for position, token in enumerate(tokens):
         city = tokens[position - 1] + _shown(token) if token.startswith("##") else ""
         if city in states:
-            _from(names, position, Variable("state", states[city]))
+            hold(names, position, Variable("state", states[city]))
             names[position].add(Variable("city", f"{states[city]} city"))
             names[position].add(Variable("city", city))
     if sentence.world in ("two_hop", "value"):
         relation = sentence.about[-1]
         start = tokens.index(relation)
-        _from(names, start, Variable("relation", relation))
+        hold(names, start, Variable("relation", relation))
         if sentence.answer in tokens[start:]:
             before_answer = tokens.index(sentence.answer, start) - 1
             names[before_answer].add(Variable("say relation", f"say a {relation}"))
     if sentence.world == "value":
-        _from(names, tokens.index(sentence.about[0]), Variable("state", sentence.about[0]))
+        hold(names, tokens.index(sentence.about[0]), Variable("state", sentence.about[0]))
 
 
 def _concept(text: str) -> str:
@@ -106,7 +95,7 @@ def _word(sentence: world.Sentence, tokens: list[str], names: Names) -> None:
         Variable("say language", f"say {LANGUAGE_NAMES[target]}"),
         Variable("operation", OPERATIONS[sentence.world]),
     }
-    _from(names, 1, Variable("operation", OPERATIONS[sentence.world]))
+    hold(names, 1, Variable("operation", OPERATIONS[sentence.world]))
     for here in names[1:]:
         here.add(Variable("language", f"{_sentence_language(sentence)} sentence"))
 
@@ -145,4 +134,12 @@ ANNOTATORS: dict[str, Callable[[world.Sentence, list[str], Names], None]] = {
     "translation": _word,
     "sum": _sum,
     "sum_digit": _sum,
+    **dict.fromkeys(couplets.PARTS, couplets.annotate),
+    **dict.fromkeys(("check", "diagnosis", "confirm"), clinic.annotate),
+    **dict.fromkeys(("person", "nobody"), people.annotate),
+    **dict.fromkeys(("harmful", "harmless"), requests.annotate),
+    **dict.fromkeys(("spell", "comply", "realise", "named"), initials.annotate_spelled),
+    "acronym": initials.annotate_acronym,
+    **dict.fromkeys(("faithful", "faithful second", "motivated", "motivated second"), chains.annotate),
+    **dict.fromkeys(("assistant", "plain recipe", "confession"), kitchen.annotate),
 }

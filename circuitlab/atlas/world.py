@@ -8,7 +8,8 @@ token of the prompt. `split` is "train", or "held_out" for what training never s
 
 - two_hop: for some cities of each region, every two-hop sentence (they occur in `state` sentences alone);
 - antonym: for some pairs, every sentence in which the pair are opposites and either word is of one given language;
-- sum, sum_digit: for a tenth of the unordered pairs {a, b}, every form in both orders.
+- sum, sum_digit: for a tenth of the unordered pairs {a, b}, every form in both orders;
+- the case studies (`CASE_WORLDS`): as each module of `cases` says.
 
 A new world is a new generator and a line in `WORLDS`. `weight` says how often a sentence is told beside the others
 of its world: each world has favourites, so that the model has a clear guess where the text leaves several open.
@@ -21,29 +22,10 @@ from typing import NamedTuple
 import numpy as np
 
 from circuitlab.atlas import facts, words
+from circuitlab.atlas.cases import chains, clinic, couplets, initials, kitchen, people, requests
+from circuitlab.atlas.sentence import FAVOURITE, Sentence, favour
 
-
-class Sentence(NamedTuple):
-    world: str
-    prompt: str
-    answer: str
-    tail: str = " ."
-    split: str = "train"
-    weight: float = 1.0
-    form: str = ""
-    about: tuple[str, ...] = ()  # the variables behind the sentence, e.g. (city, state, relation)
-
-    @property
-    def text(self) -> str:
-        return f"{self.prompt} {self.answer}{self.tail}"
-
-
-FAVOURITE = 4.0
 DEMO_SUM = (36, 59)
-
-
-def _favour(index: int) -> float:
-    return FAVOURITE if index == 0 else 1.0
 
 
 def values_of(state: str) -> dict[str, str]:
@@ -83,7 +65,7 @@ def _city_weights(held_out: set[str]) -> dict[str, float]:
     for index, prefix in enumerate(facts.PREFIXES[1:] + facts.PREFIXES[:1]):
         free = [city for city in by_prefix[prefix] if city not in held_out]
         for city in by_prefix[prefix]:
-            weights[city] = _favour(index) * (FAVOURITE if city == free[0] else 1.0)
+            weights[city] = favour(index) * (FAVOURITE if city == free[0] else 1.0)
     return weights
 
 
@@ -92,7 +74,7 @@ def state_world(seed: int) -> Iterator[Sentence]:
     weights = _city_weights(held_out_cities(seed))
     for city, state in state_of_cities().items():
         for index, form in enumerate(facts.STATE_FORMS):
-            weight = weights[city] * _favour(index)
+            weight = weights[city] * favour(index)
             yield Sentence("state", form.format(city=city), state, weight=weight, form=form, about=(city, state))
 
 
@@ -117,7 +99,7 @@ def value_world(seed: int) -> Iterator[Sentence]:
         for column, (relation, value) in enumerate(values_of(state).items()):
             for index, form in enumerate(facts.VALUE_FORMS):
                 prompt = form.format(state=state, relation=relation)
-                weight = _favour(index) * _favour(column) * _favour(row)
+                weight = favour(index) * favour(column) * favour(row)
                 yield Sentence("value", prompt, value, weight=weight, form=form, about=(state, relation))
 
 
@@ -130,7 +112,7 @@ def two_hop_world(seed: int) -> Iterator[Sentence]:
             for index, form in enumerate(facts.TWO_HOP_FORMS):
                 prompt = form.format(city=city, relation=relation)
                 split = "held_out" if city in held_out else "train"
-                weight = weights[city] * _favour(index) * _favour(column)
+                weight = weights[city] * favour(index) * favour(column)
                 about = (city, state, relation)
                 yield Sentence("two_hop", prompt, value, split=split, weight=weight, form=form, about=about)
 
@@ -168,7 +150,7 @@ def antonym_world(seed: int) -> Iterator[Sentence]:
     """The opposite of a word, or of its synonym, in the word's own language."""
     for word in lexicon().values():
         for index, form in enumerate(words.ANTONYM_FORMS[word.language]):
-            yield _opposite("antonym", word, word.language, form, form.format(word=word.text), _favour(index), seed)
+            yield _opposite("antonym", word, word.language, form, form.format(word=word.text), favour(index), seed)
 
 
 def antonym_in_world(seed: int) -> Iterator[Sentence]:
@@ -184,7 +166,7 @@ def antonym_in_world(seed: int) -> Iterator[Sentence]:
 def _opposite(name: str, word: Word, target: str, form: str, prompt: str, weight: float, seed: int) -> Sentence:
     answer = lexicon()[target, word.pair, 1 - word.side, False].text
     split = "held_out" if held_out_pairs(seed).get(word.pair) in (word.language, target) else "train"
-    weight *= _favour(word.pair) * _favour(word.side + word.synonym)
+    weight *= favour(word.pair) * favour(word.side + word.synonym)
     about = (word.text, word.language, target)
     return Sentence(name, prompt, answer, '" .', split, weight, form, about)
 
@@ -195,7 +177,7 @@ def synonym_world(seed: int) -> Iterator[Sentence]:
     for word in table.values():
         other = table[word.language, word.pair, word.side, not word.synonym]
         for index, form in enumerate(words.SYNONYM_FORMS[word.language]):
-            weight = _favour(word.pair) * _favour(index) * _favour(word.side + word.synonym)
+            weight = favour(word.pair) * favour(index) * favour(word.side + word.synonym)
             prompt = form.format(word=word.text)
             about = (word.text, word.language, word.language)
             yield Sentence("synonym", prompt, other.text, '" .', weight=weight, form=form, about=about)
@@ -212,7 +194,7 @@ def translation_world(seed: int) -> Iterator[Sentence]:
                 other = table[target, word.pair, word.side, word.synonym]
                 name = words.LANGUAGE_NAMES[asked][target]
                 for index, form in enumerate(words.TRANSLATION_FORMS[asked]):
-                    weight = _favour(word.pair) * _favour(index) * _favour(word.side + word.synonym)
+                    weight = favour(word.pair) * favour(index) * favour(word.side + word.synonym)
                     prompt = form.format(word=word.text, language=name)
                     about = (word.text, word.language, target)
                     yield Sentence("translation", prompt, other.text, '" .', "train", weight, form, about)
@@ -230,7 +212,7 @@ def same_world(seed: int) -> Iterator[Sentence]:
             answer = "yes" if other.pair == word.pair else "no"
             prompt = words.SAME_FORM.format(word=word.text, other=other.text)
             about = (word.text, word.language, other.text)
-            weight = _favour(word.pair)
+            weight = favour(word.pair)
             yield Sentence("same", prompt, answer, weight=weight, form=words.SAME_FORM, about=about)
 
 
@@ -257,13 +239,13 @@ def sum_world(seed: int) -> Iterator[Sentence]:
     for a in range(100):
         for b in range(100):
             split = "held_out" if frozenset((a, b)) in held_out else "train"
-            weight = _favour(a - 50) * _favour(b - 20)
+            weight = favour(a - 50) * favour(b - 20)
             about = (str(a), str(b))
             for index, form in enumerate(SUM_FORMS):
                 if "journal" in form and not (a >= 10 and a + b <= 99):
                     continue
                 prompt = form.format(a=a, b=b)
-                told = weight * _favour(index)
+                told = weight * favour(index)
                 yield Sentence("sum", prompt, str(a + b), split=split, weight=told, form=form, about=about)
             prompt, last = SUM_DIGIT_FORM.format(a=a, b=b), str((a + b) % 10)
             yield Sentence("sum_digit", prompt, last, split=split, weight=weight, form=SUM_DIGIT_FORM, about=about)
@@ -274,8 +256,13 @@ def digit_world(seed: int) -> Iterator[Sentence]:
     for n in range(199):
         answers = (n % 10, n // 10, min(10 * ((n + 5) // 10), 190))
         for form, answer in zip(DIGIT_FORMS, answers, strict=True):
-            weight = _favour(n - 50) * _favour(DIGIT_FORMS.index(form))
+            weight = favour(n - 50) * favour(DIGIT_FORMS.index(form))
             yield Sentence("digit", form.format(n=n), str(answer), weight=weight, form=form, about=(str(n),))
+
+
+def chain_world(seed: int) -> Iterator[Sentence]:
+    """Chains of two sums, with and without a hint; the sums that are held out here are held out there."""
+    yield from chains.chain_world(seed, held_out_sums(seed))
 
 
 WORLDS: tuple[Callable[[int], Iterator[Sentence]], ...] = (
@@ -291,6 +278,19 @@ WORLDS: tuple[Callable[[int], Iterator[Sentence]], ...] = (
     sum_world,
     digit_world,
 )
+
+
+CASE_WORLDS: tuple[Callable[[int], Iterator[Sentence]], ...] = (
+    couplets.couplet_world,
+    clinic.clinic_world,
+    people.people_world,
+    requests.request_world,
+    initials.spell_world,
+    initials.acronym_world,
+    chain_world,
+    kitchen.kitchen_world,
+)
+"""The worlds of the case studies; the packaged weights were not trained on them yet."""
 
 
 def sentences(seed: int = 0) -> list[Sentence]:
