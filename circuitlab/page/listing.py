@@ -130,12 +130,6 @@ def listed_edges(graph: Graph, limit: int, drawn: Int[np.ndarray, " drawn"]) -> 
     return listed[np.argsort(-size[listed], kind="stable")]
 
 
-def _resting(graph: Graph, drawn: Int[np.ndarray, " drawn"]) -> Bool[np.ndarray, " drawn"]:
-    """Which of the drawn edges show when nothing is pointed at: a few per node, the most influential."""
-    rank = np.argsort(np.argsort(-edge_influence(graph)[drawn], kind="stable"), kind="stable")
-    return rank < EDGES_PER_NODE * max(len(graph.nodes), 30)
-
-
 def script_data(whole: Graph, shown: Graph, listed: Int[np.ndarray, " edge"], widget: dict[str, Any]) -> str:
     """What the script reads (widgets/src/shared/data.ts), as JSON that can stand inside a script element; `widget` as
     `circuitlab.widgets.columns.page_data` gives it."""
