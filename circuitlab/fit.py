@@ -16,6 +16,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import product
 
@@ -172,10 +173,8 @@ def short_text(model: Model) -> list[Int[Tensor, " _"]]:
     if model.name == "atlas":
         return [model.to_tokens(text) for text in ATLAS_TEXTS]
     if model.tokenizer is not None:
-        try:
+        with suppress(ValueError):  # a vocabulary of other words, a short context
             return [model.to_tokens(TEXT)[: model.n_ctx]]
-        except ValueError:  # a vocabulary of other words, a short context
-            pass
     return list(_sampled(model))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -72,9 +73,7 @@ def intervene(
 def _assignment(option: str, text: str) -> tuple[str, float]:
     """NAME=NUMBER; names may hold an equals sign, like the label sum=_5."""
     name, equals, number = text.rpartition("=")
-    try:
-        if equals and name:
+    if equals and name:
+        with suppress(ValueError):
             return name, float(number)
-    except ValueError:
-        pass
     raise ValueError(f"{option} {text}: give a name and a number, like {option} Texas=-1")
