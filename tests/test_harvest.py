@@ -326,15 +326,15 @@ def test_a_damaged_checkpoint_says_so(model, tmp_path):
 
 def test_a_full_disk_keeps_the_last_checkpoint(model, harvested, tmp_path, monkeypatch):
     saved = []
-    real = checkpoint.save
+    real = checkpoint.save_file
 
-    def full(tensors):
+    def full(*given):
         saved.append(1)
         if len(saved) > 3:
             raise OSError(errno.ENOSPC, "No space left on device")
-        return real(tensors)
+        return real(*given)
 
-    monkeypatch.setattr(checkpoint, "save", full)
+    monkeypatch.setattr(checkpoint, "save_file", full)
     with pytest.raises(OSError, match="is full: what was harvested of the first 24 records is kept; free some space"):
         harvest(model, token_records(), tmp_path, SETTINGS, checkpoint_seconds=0)
     assert [path.name for path in tmp_path.iterdir()] == ["tally.safetensors"]

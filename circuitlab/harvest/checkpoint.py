@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save
+from safetensors.numpy import load_file, save_file
 
 from circuitlab.harvest.tally import Tally
 from circuitlab.store.schema import TALLY_FILE
@@ -51,18 +52,25 @@ class State:
         path = folder / TALLY_FILE
         draft = path.with_name(f".{path.name}.{os.getpid()}.part")
         try:
-            with draft.open("wb") as file:
-                file.write(save({_TEXT: raw} | {name: _whole(a) for name, a in self.tally.arrays().items()}))
-                file.flush()
-                os.fsync(file.fileno())
+            _write(draft, {_TEXT: raw} | self.tally.arrays())
             os.replace(draft, path)
         finally:
             with suppress(OSError):
                 draft.unlink(missing_ok=True)
 
 
-def _whole(array: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(array)
+def _write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Straight from the arrays' own memory to the disk; OSError where it is full."""
+    path.touch()
+    mode = path.stat().st_mode  # what others may read they may go on reading: save_file would keep it to its owner
+    try:
+        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path)
+    except SafetensorError as error:
+        code = re.search(r"os error (\d+)", str(error))
+        raise OSError(int(code[1]) if code else errno.EIO, str(error)) from error
+    path.chmod(mode)
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def read_state(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
