@@ -5,7 +5,7 @@
     1. a harvest of atlas's own sentences, and one of a random dictionary (same densities, same decoder norms) on them
     2. labels from the evidence, for both; scores on held-out places against look-alikes
     3. atlas's bundled labels name variables of its world: a place fits where the variable holds there; a random
-       feature gets the variable that fits its shown places best
+       feature is labelled by the same rule, or, which is harder, gets the variable that fits its shown places best
 
 Prints of each kind of label how many features have one, its median score, and how many beat the 95th percentile of the
 random features of their layer with the nearest densities. FOLDER keeps the two stores for another run.
@@ -24,7 +24,7 @@ import torch
 
 import circuitlab as cl
 from circuitlab.atlas import world
-from circuitlab.atlas.labels import sample_sentences
+from circuitlab.atlas.labels import label_features, sample_sentences
 from circuitlab.atlas.variables import variables
 from circuitlab.harvest import HarvestSettings, harvest
 from circuitlab.labelling import Baseline, detection, label_store, random_scores
@@ -32,26 +32,23 @@ from circuitlab.labelling.contexts import Context, Contexts, StoreContexts
 from circuitlab.labelling.detection import PERCENTILE, Scored
 from circuitlab.labelling.run import Report
 from circuitlab.model import Model
-from circuitlab.random_dictionary import random_dictionary
+from circuitlab.random_dictionary import random_like
 from circuitlab.replacement import ATLAS
 
 SETTINGS = HarvestSettings(n_top=24, n_lower=6)
 CLEAR = (0.7, 0.8, 0.85)
 
 
-def stores(out: Path, n_sentences: int) -> tuple[cl.Store, cl.Store, list[world.Sentence], Model]:
-    """The harvests of atlas and of a random dictionary beside it; those that are there are taken as they are."""
+def stores(out: Path, n_sentences: int) -> tuple[cl.Store, cl.Store, list[world.Sentence], Model, dict[str, str]]:
+    """The harvests of atlas and of a random dictionary, and what the rule of the bundled labels calls the latter."""
     model = cl.load()
     told = sample_sentences(n_sentences, seed=1)
     texts = [sentence.text for sentence in told]
     real = cl.Store(harvest(model, texts, out / "atlas", SETTINGS, name="atlas's sentences", progress=True).folder)
-    summary = real.summary
-    densities = [
-        summary.loc[summary["layer"] == layer, "density"].to_numpy() for layer in range(real.manifest.n_layers)
-    ]
-    chance = random_dictionary(model, densities, texts[::4])
+    chance = random_like(model, real.folder, texts[::3])
     random = harvest(chance, texts, out / "random", SETTINGS, name="atlas's sentences", progress=True)
-    return real, cl.Store(random.folder), told, model.model
+    by_chance = label_features(model.model, chance.transcoder, seed=1, clear=0.0)
+    return real, cl.Store(random.folder), told, model.model, by_chance
 
 
 class World:
@@ -116,18 +113,24 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(2)
     with tempfile.TemporaryDirectory() as folder:
-        real, random, told, model = stores(given.out or Path(folder), given.sentences)
+        real, random, told, model, by_chance = stores(given.out or Path(folder), given.sentences)
         names, chance = list(real)[:: given.every], list(random)[:: given.every]
         report = label_store(real, names, clear=min(CLEAR), baseline=random_scores(random, chance), write=False)
         for clear in CLEAR:
             tell_evidence(report, clear)
         here = World(told, model)
-        baseline = Baseline(here.scored(random, chance, here.best))
         bundled = json.loads((ATLAS / "labels.json").read_text("utf-8"))
         labelled = [name for name in names if name in bundled]
         scored = list(here.scored(real, labelled, lambda contexts: bundled[contexts.name]))
-        percentiles = [baseline.percentile(row.layer, row.density, row.score) for row in scored]
-        tell("bundled labels", len(names), percentiles, [row.score for row in scored])
+        for what, named in (("the same rule", lambda c: by_chance.get(c.name)), ("the best variable", here.best)):
+            baseline = Baseline(here.scored(random, chance, named))
+            percentiles = [baseline.percentile(row.layer, row.density, row.score) for row in scored]
+            tell(
+                f"bundled labels, random features labelled by {what}",
+                len(names),
+                percentiles,
+                [s.score for s in scored],
+            )
 
 
 if __name__ == "__main__":

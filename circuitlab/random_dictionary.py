@@ -14,18 +14,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from circuitlab.corpus import records
+from circuitlab.harvest.blocks import blocks, read_block
 from circuitlab.model import Model
 from circuitlab.replacement import ReplacementModel
+from circuitlab.store.store import Store
 from circuitlab.transcoder import Transcoder
 
 CHUNK = 256
 """Features whose thresholds are found at once."""
+SAMPLE = 2_000
+"""Records on which thresholds are found."""
 
 
 @torch.no_grad()
@@ -55,6 +62,16 @@ def random_dictionary(
         made.W_dec[layer].copy_(_directions(made.W_dec[layer].shape, generator).to(norms) * norms)
         made.threshold[layer].copy_(_thresholds(made.W_enc[layer], x.to(made.dtype), np.asarray(densities[layer])))
     return ReplacementModel(model.model, made.requires_grad_(False), {})
+
+
+def random_like(model: ReplacementModel, store: str | Path, corpus: Any) -> ReplacementModel:
+    """The random dictionary beside the transcoder whose evidence over `corpus` is in `store`.
+
+    The thresholds are found on the corpus's first records.
+    """
+    densities = [row["density"].to_numpy() for _, row in Store(store).summary.groupby("layer", sort=True)]
+    first = next(blocks(records(corpus), SAMPLE))
+    return random_dictionary(model, densities, read_block(model.model, first, model.model.n_ctx).rows)
 
 
 def _directions(shape: Sequence[int], generator: torch.Generator) -> Tensor:

@@ -2,13 +2,16 @@
 
 import json
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from circuitlab.atlas.labels import sample_sentences
 from circuitlab.cli import main
 from circuitlab.cli.options import as_text, reports_errors
 from circuitlab.graph import Graph
 from circuitlab.replacement import ATLAS
+from circuitlab.store.store import Store
 from tests.models import STORIES, needs_stories
 
 DALLAS = "fact : the capital of the state containing Dallas is"
@@ -170,6 +173,7 @@ def test_harvest_in_two_shards_and_merge(run, tmp_path):
     [
         (["harvest", "--corpus", "nowhere.txt", "-o", "x"], "there is no corpus 'nowhere.txt'"),
         (["harvest", "--corpus", "x", "-o", "x", "--shard", "4/4"], "--shard 4/4 is no part of a corpus"),
+        (["harvest", "--corpus", "x", "-o", "x", "--shard", "0/4", "--random", "y"], "--random needs the densities"),
         (["merge", "nowhere", "-o", "x"], "is no store of feature evidence"),
     ],
 )
@@ -184,9 +188,24 @@ def test_harvests_that_cannot_be(run, tmp_path, monkeypatch, arguments, message)
 @needs_stories
 def test_harvest_of_text_that_the_model_writes(run, tmp_path):
     given = ["--model", STORIES, "--transcoder", "neurons", "--device", "cpu", "--corpus", "generated"]
-    result = run("harvest", *given, "--tokens", 2000, "-o", tmp_path, "--json", "--no-tally")
+    result = run("harvest", *given, "--tokens", 2000, "-o", tmp_path / "store", "--json", "--no-tally")
     assert result.exit_code == 0, result.output
     told = json.loads(result.stdout)
     assert told["corpus"] == "2,000 tokens the model wrote"
     assert 1000 < told["n_tokens"] < 2048
-    assert not (tmp_path / "tally.safetensors").exists()
+    assert not (tmp_path / "store" / "tally.safetensors").exists()
+
+
+def test_harvest_of_a_random_dictionary_beside_it(run, tmp_path):
+    """`label --random` compares with it; densities agree as far as a sample's do."""
+    texts = tmp_path / "corpus.txt"
+    texts.write_text("".join(f"{sentence.text}\n" for sentence in sample_sentences(400, 3)))
+    out, random = tmp_path / "store", tmp_path / "random"
+    result = run("harvest", "--corpus", texts, "-o", out, "--random", random, "--device", "cpu")
+    assert result.exit_code == 0, result.output
+    real, chance = Store(out).summary, Store(random).summary
+    assert Store(random).manifest.transcoder["fingerprint"] != Store(out).manifest.transcoder["fingerprint"]
+    assert np.corrcoef(real["density"], chance["density"])[0, 1] > 0.95
+    labelled = run("label", out, "--random", random, "--json")
+    assert labelled.exit_code == 0, labelled.output
+    assert 0 < json.loads(labelled.stdout)["labelled"] < json.loads(labelled.stdout)["features"]

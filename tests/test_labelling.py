@@ -9,7 +9,7 @@ from stores import feature, manifest, tables
 import circuitlab as cl
 from circuitlab.evidence import Evidence, Example, TokenWeight
 from circuitlab.labelling import Baseline, detection, label_evidence, label_store, random_scores
-from circuitlab.labelling.contexts import Context, Half, StoreContexts, contexts_of
+from circuitlab.labelling.contexts import Context, Part, StoreContexts, contexts_of
 from circuitlab.labelling.detection import COMPARED, Scored
 from circuitlab.labelling.from_evidence import propose
 from circuitlab.labelling.predicates import attributes
@@ -115,26 +115,28 @@ def test_rules_that_hold_are_found_and_noise_gets_no_label(truth):
     assert "expected at least 0.7" in noise["why_none"]
 
 
-def test_places_are_active_or_not_as_they_say_and_no_example_is_in_both_halves(truth):
+def test_places_are_active_or_not_as_they_say_and_no_example_is_in_two_parts(truth):
     source = StoreContexts(truth.store)
     for index in range(6):
         contexts = source[f"L0/{index}"]
-        for half in (contexts.shown, contexts.held_out):
-            assert len(half.active) > 10
-            assert len(half.inactive) > len(half.active)
-            assert all(truth.active(index, *context.record) for context in half.active)
-            silent = [not truth.active(index, *context.record) for context in half.inactive]
+        parts = (contexts.shown, contexts.check, contexts.held_out)
+        for part in parts:
+            assert len(part.active) > 5
+            assert len(part.inactive) > len(part.active)
+            assert all(truth.active(index, *context.record) for context in part.active)
+            silent = [not truth.active(index, *context.record) for context in part.inactive]
             assert np.mean(silent) == 1 if index != 4 else np.mean(silent) > 0.9
-            texts = [tuple(VOCABULARY[token] for token in truth.texts[c.record[0]]) for c in half.active]
-            assert texts == [context.tokens for context in half.active]
-        shown, held = ({c.record for c in half.active} for half in (contexts.shown, contexts.held_out))
-        assert not shown & held
+            texts = [tuple(VOCABULARY[token] for token in truth.texts[c.record[0]]) for c in part.active]
+            assert texts == [context.tokens for context in part.active]
+        records = [{c.record for c in part.active} for part in parts]
+        assert sum(map(len, records)) == len(set.union(*records))
 
 
 def test_features_active_together_lend_each_other_no_look_alikes(truth):
     """0 and 5 are about rabbits: at 5's peaks 0 is active, and most of those texts are not among 0's examples."""
     contexts = StoreContexts(truth.store)["L0/0"]
-    lent = [c for half in (contexts.shown, contexts.held_out) for c in half.inactive if c.token == " rabbit"]
+    parts = (contexts.shown, contexts.check, contexts.held_out)
+    lent = [c for part in parts for c in part.inactive if c.token == " rabbit"]
     assert lent == []
 
 
@@ -145,7 +147,7 @@ def test_a_score_is_the_balanced_accuracy(truth):
     assert 0 < false < 1
     assert told == pytest.approx((1 + 1 - false) / 2)
     assert detection(contexts, lambda _: True) == detection(contexts, lambda _: False) == 0.5
-    assert detection(Half(contexts.active[:3], contexts.inactive), lambda _: True) is None
+    assert detection(Part(contexts.active[:3], contexts.inactive), lambda _: True) is None
 
 
 def test_percentiles_are_among_random_features_of_the_layer_and_a_like_density():
@@ -167,17 +169,37 @@ def test_labels_go_into_the_history_and_leave_it_again(truth):
     store = truth.store
     store.label_all({"L0/0": "bundled name", "L0/4": "other"}, "bundled")
     store.label("L0/1", "mine")
-    report = label_store(store, baseline=random_scores(store))
+    report = label_store(store, baseline=Baseline([Scored(0, 0.1, 0.6)]))
     assert store.labels["L0/0"] == "rabbit"
     assert store.labels["L0/1"] == "mine"
     kept = store.history.history("L0/0").iloc[-1]
     assert (kept["source"], kept["score"]) == ("evidence", 1.0)
     assert kept["confidence"] == report.features[0].confidence > 0.9
-    assert report.beaten == 0.0
+    assert report.beaten == 1.0
     assert report.summary()["labelled"] == 5
     label_store(store, clear=1.0)
     assert store.labels["L0/0"] == "bundled name"
     assert "L0/2" not in store.labels
+
+
+def test_a_label_that_chance_does_as_well_is_withheld(truth):
+    """Compared with themselves, no feature is better than the best twentieth."""
+    report = label_store(truth.store, baseline=random_scores(truth.store), write=False)
+    assert not report.labelled
+    assert report.features[0].why_none == "the best rule, rabbit, scores 1.00 where chance gives 1.00"
+
+
+def test_the_check_is_made_on_other_contexts_than_the_score(truth, monkeypatch):
+    asked = []
+
+    def noted(part, holds):
+        asked.append(part)
+        return detection(part, holds)
+
+    monkeypatch.setattr("circuitlab.labelling.run.detection", noted)
+    label_store(truth.store, ["L0/0"], baseline=Baseline([Scored(0, 0.1, 0.6)]), write=False)
+    checked, scored = asked
+    assert not {context.record for context in checked.active} & {context.record for context in scored.active}
 
 
 def example(tokens: str, peak: int, quiet: float = 0.0) -> Example:

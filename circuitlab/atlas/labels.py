@@ -6,7 +6,7 @@ Computes, for feature f and each variable v of `variables`, over the positions o
     F = (1 + β²) · precision · recall / (β² · precision + recall),   β = 1/2
 
 f being active where its activation exceeds `ACTIVE` of its largest. The label is the name with the highest F; below
-`CLEAR` the feature stays unnamed. A `say X` label also needs X among the `PROMOTED` tokens that the feature's decoders
+`clear` the feature stays unnamed. A `say X` label also needs X among the `PROMOTED` tokens that the feature's decoders
 promote most, read through the final norm's gain and the unembedding. Evidence from text and from weights, then; no
 label is written by hand.
 
@@ -35,7 +35,9 @@ PROMOTED = 10
 RARE = 5  # a feature active at fewer positions stays unnamed
 
 
-def label_features(model: Model, transcoder: Transcoder, n_sentences: int = 8000, seed: int = 0) -> dict[str, str]:
+def label_features(
+    model: Model, transcoder: Transcoder, n_sentences: int = 8000, seed: int = 0, clear: float | int = CLEAR
+) -> dict[str, str]:
     """The labels of all features that have a clear one, in the order of layer and index."""
     chosen = sample_sentences(n_sentences, seed)
     rows = model.tokenizer([sentence.text for sentence in chosen])["input_ids"]
@@ -46,7 +48,7 @@ def label_features(model: Model, transcoder: Transcoder, n_sentences: int = 8000
         score = _without_unpromoted(score, names, _logit_effects(model, transcoder, layer), model)
         best = score.max(0)
         for index in range(active.shape[1]):
-            if active[:, index].sum() >= RARE and best.values[index] >= CLEAR:
+            if active[:, index].sum() >= RARE and best.values[index] >= clear:
                 labels[f"L{layer}/{index}"] = names[int(best.indices[index])].name
     return labels
 

@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 @click.option("--before", type=click.IntRange(0), default=32, show_default=True, help="Tokens kept before a peak.")
 @click.option("--after", type=click.IntRange(0), default=8, show_default=True, help="Tokens kept after a peak.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option(
+    "--random", "random_out", type=click.Path(path_type=Path, file_okay=False),
+    help="Also harvest a random dictionary as dense as the transcoder into this folder, for label --random.",
+)  # fmt: skip
 @click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True)
 @click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="Processes, with --engine ray.")
 @click.option("--resume/--fresh", default=True, show_default=True, help="Go on from OUT's checkpoint, or ignore it.")
@@ -39,14 +43,18 @@ if TYPE_CHECKING:
 @reports_errors
 def harvest(
     model: str, transcoder: str | None, device: str | None, dtype: str | None, corpus: str, out: Path, tokens: int,
-    shard: str, engine: str, workers: int, resume: bool, tally: bool, json_out: bool, **settings: Any,
+    shard: str, engine: str, workers: int, resume: bool, tally: bool, json_out: bool, random_out: Path | None,
+    **settings: Any,
 ) -> None:  # fmt: skip
     """Run a corpus through a model and keep what each feature stands for in the store OUT; goes on where it stopped."""
     from circuitlab.harvest import HarvestSettings, ray_engine
     from circuitlab.harvest import harvest as run
     from circuitlab.harvest.generated import Generated
+    from circuitlab.random_dictionary import random_like
 
     part = _shard(shard)
+    if random_out is not None and part != (0, 1):
+        raise ValueError("--random needs the densities of the whole corpus: leave out --shard, or merge first")
     loaded = load_replacement(model, transcoder, device, dtype)
     source, name = corpus, None
     if corpus == "generated":
@@ -56,6 +64,11 @@ def harvest(
         loaded, source, out, HarvestSettings(**settings), shard=part, engine=ray if engine == "ray" else None,
         resume=resume, keep_tally=tally, progress=not json_out, name=name,
     )  # fmt: skip
+    if random_out is not None:
+        run(
+            random_like(loaded, out, source), source, random_out, HarvestSettings(**settings), resume=resume,
+            keep_tally=tally, progress=not json_out, name=name,
+        )  # fmt: skip
     _tell_store(result.manifest, out, json_out, tokens_per_second=round(result.rate))
 
 

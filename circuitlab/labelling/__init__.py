@@ -1,6 +1,6 @@
 """Labels for features, with what they are worth.
 
-contexts        places where a feature is active, and look-alikes; half to label by, half held out
+contexts        places where a feature is active, and look-alikes; some to label by, some to check on, some held out
 predicates      what a label claims of a place, so that it can be tested
 from_evidence   labels from the evidence alone
 detection       scores, and a random dictionary's scores beside them

@@ -1,14 +1,14 @@
 """Places in texts at which a feature is active or not: what a label is made from, and what it is tested on.
 
-A context is a text and a position in it. A feature's contexts come in two halves, those that a labeller is shown and
-those that are held out; each half has places where the feature is clearly active (the peaks of its examples that reach
-`ACTIVE` of its largest activation) and look-alikes where it is not active at all:
+A context is a text and a position in it. A feature's contexts come in three parts: a half that a labeller is shown, a
+quarter to check the label on, a quarter held out for its score. Each part has places where the feature is clearly
+active (the peaks of its examples that reach `ACTIVE` of its largest activation) and look-alikes where it is not active:
 
     similar     peaks of the features of its layer with the nearest encoders, and of others where these do not suffice
     same token  other places of its own examples with a token that it peaks at, where it is not active
     elsewhere   any other place of its own examples where it is not active
 
-An example belongs to one half with all its places. Whether the feature is silent at another feature's peak is known
+An example belongs to one part with all its places. Whether the feature is silent at another feature's peak is known
 where that text is among its own examples, and such places are dropped if it is not; else it is inferred: features that
 are active together with it too often (`OVERLAP`) lend no look-alikes.
 
@@ -33,6 +33,8 @@ ACTIVE = 0.2
 OVERLAP = 0.05
 """The largest share of a similar feature's positions at which this one may be active, by the co-activations counted."""
 N_SIMILAR = 16
+TURNS = (0, 1, 0, 2)
+"""To which part the examples go in turn: shown, check, shown, held out."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,8 @@ class Context:
 
 
 @dataclass(frozen=True)
-class Half:
-    """Places where a feature is active and look-alikes where it is not."""
+class Part:
+    """Places where a feature is active and look-alikes where it is not; of one part of the contexts."""
 
     active: tuple[Context, ...] = ()
     inactive: tuple[Context, ...] = ()
@@ -62,31 +64,32 @@ class Half:
 
 @dataclass(frozen=True)
 class Contexts:
-    """A feature's contexts: `shown` to whoever labels it, `held_out` for the score."""
+    """A feature's contexts: `shown` to whoever labels it, `check` to keep or drop the label, `held_out` to score it."""
 
     name: str
-    shown: Half
-    held_out: Half
+    shown: Part
+    check: Part
+    held_out: Part
     promoted: tuple[str, ...] = ()
 
 
 def contexts_of(evidence: Evidence, look_alikes: Iterable[Context] = ()) -> Contexts:
     """The contexts of an `Evidence` alone; `look_alikes` are places elsewhere at which the feature is silent."""
-    halves: list[tuple[list[Context], list[Context]]] = [([], []), ([], [])]
+    parts: list[tuple[list[Context], list[Context]]] = [([], []), ([], []), ([], [])]
     floor = ACTIVE * max((example.activations[example.peak] for example in evidence.examples), default=0.0)
     clear = [example for example in evidence.examples if example.activations[example.peak] >= floor]
     peaks = {example.tokens[example.peak] for example in clear}
     for at, example in enumerate(clear):
-        active, inactive = halves[at % 2]
+        active, inactive = parts[TURNS[at % 4]]
         active.append(Context(example.tokens, example.peak, example.activations[example.peak]))
         silent = [p for p, value in enumerate(example.activations) if p and value == 0]
         same = [p for p in silent if example.tokens[p] in peaks]
         other = [p for p in silent if example.tokens[p] not in peaks]
         inactive += [Context(example.tokens, p) for p in same[:1] + _spread(other, 1)]
     for at, context in enumerate(look_alikes):
-        halves[at % 2][1].append(context)
-    shown, held_out = (Half(tuple(active), tuple(inactive)) for active, inactive in halves)
-    return Contexts(evidence.name, shown, held_out, tuple(weight.token for weight in evidence.promoted))
+        parts[TURNS[at % 4]][1].append(context)
+    given = (Part(tuple(active), tuple(inactive)) for active, inactive in parts)
+    return Contexts(evidence.name, *given, tuple(weight.token for weight in evidence.promoted))
 
 
 def _spread(places: Sequence[int], n: int) -> list[int]:
@@ -192,22 +195,22 @@ class _Layer:
         return counts
 
     def contexts(self, index: int, seed: int) -> Contexts:
-        """Both halves of one feature's contexts; empty ones for a feature without examples."""
+        """All parts of one feature's contexts; empty ones for a feature without examples."""
         name = f"L{self.layer}/{index}"
         if index not in self._rows:
-            return Contexts(name, Half(), Half())
+            return Contexts(name, Part(), Part(), Part())
         rng = np.random.default_rng([seed, self.layer, index])
         rows = self.examples.rows(index)
         heights = [float(self.examples.along(row)[self.examples.peak[row]]) for row in rows]
         floor = ACTIVE * max(heights, default=0.0)
         clear = [row for row, height in zip(rows, heights, strict=True) if height >= floor]
         similar = self._similar(index, _known(self.examples, rows), rng, len(clear))
-        shown, held_out = (self._half(clear, similar, rng, part) for part in (0, 1))
+        parts = (self._part(clear, similar, rng, slice(*turns)) for turns in ((0, None, 2), (1, None, 4), (3, None, 4)))
         promoted = self.features["promoted"][self._rows[index]].as_py() or []
-        return Contexts(name, shown, held_out, tuple(str(self.strings[token["token_id"]]) for token in promoted))
+        return Contexts(name, *parts, tuple(str(self.strings[token["token_id"]]) for token in promoted))
 
-    def _half(self, own: list[int], similar: list[tuple[int, int]], rng: np.random.Generator, part: int) -> Half:
-        rows = own[part::2]
+    def _part(self, own: list[int], similar: list[tuple[int, int]], rng: np.random.Generator, turns: slice) -> Part:
+        rows = own[turns]
         n = len(rows)
         peaks = {int(self.examples.tokens(row)[self.examples.peak[row]]) for row in own}
         same, other = [], []
@@ -216,10 +219,10 @@ class _Layer:
             for at in np.flatnonzero(along == 0).tolist():
                 if self.examples.place(row, at)[1] > 0:
                     (same if int(tokens[at]) in peaks else other).append((row, at))
-        lent = similar[part::2]
+        lent = similar[turns]
         chosen = lent[:n] + _drawn(same, n, rng) + _drawn(other, n, rng)
         active = tuple(self._context(row, int(self.examples.peak[row]), own=True) for row in rows)
-        return Half(active, tuple(self._context(row, at) for row, at in chosen))
+        return Part(active, tuple(self._context(row, at) for row, at in chosen))
 
     def _context(self, row: int, at: int, own: bool = False) -> Context:
         activation = float(self.examples.along(row)[at]) if own else 0.0

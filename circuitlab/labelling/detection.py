@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from circuitlab.labelling.contexts import Context, Half
+from circuitlab.labelling.contexts import Context, Part
 
 PERCENTILE = 95
 FEWEST = 4
@@ -28,12 +28,12 @@ FEWEST = 4
 COMPARED = 200
 
 
-def detection(half: Half, holds: Callable[[Context], bool]) -> float | None:
+def detection(part: Part, holds: Callable[[Context], bool]) -> float | None:
     """The balanced accuracy of a label on held-out contexts; None where there are too few of either kind."""
-    if min(len(half.active), len(half.inactive)) < FEWEST:
+    if min(len(part.active), len(part.inactive)) < FEWEST:
         return None
-    hits = sum(map(holds, half.active)) / len(half.active)
-    false_alarms = sum(map(holds, half.inactive)) / len(half.inactive)
+    hits = sum(map(holds, part.active)) / len(part.active)
+    false_alarms = sum(map(holds, part.inactive)) / len(part.inactive)
     return (hits + 1 - false_alarms) / 2
 
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from circuitlab.evidence import Evidence
-from circuitlab.labelling.contexts import Contexts, Half, contexts_of
+from circuitlab.labelling.contexts import Contexts, Part, contexts_of
 from circuitlab.labelling.predicates import ATTRIBUTES, Predicate, Rule, attributes
 
 CLEAR = 0.7
@@ -65,7 +65,7 @@ def propose(contexts: Contexts, clear: float | int = CLEAR) -> Proposal:
     return Proposal(contexts.name, str(predicate), predicate, confidence)
 
 
-def best_predicate(shown: Half, promoted: Sequence[str] = ()) -> tuple[Predicate, np.ndarray] | None:
+def best_predicate(shown: Part, promoted: Sequence[str] = ()) -> tuple[Predicate, np.ndarray] | None:
     """The rule, or pair of rules, that best separates the shown contexts, and where it holds: active, then inactive.
 
     None where no value occurs twice among the active contexts.
@@ -94,20 +94,20 @@ class _Table:
     occurs: dict[str, np.ndarray]
 
     @staticmethod
-    def of(half: Half, promoted: Sequence[str]) -> _Table:
+    def of(part: Part, promoted: Sequence[str]) -> _Table:
         """Of values that occur in two active contexts at least."""
-        rows = [attributes(context) for context in half.active + half.inactive]
+        rows = [attributes(context) for context in part.active + part.inactive]
         known = {token.strip() for token in promoted}
         values, occurs = {}, {}
         for attribute in ATTRIBUTES:
-            counts = Counter(value for row in rows[: len(half.active)] for value in row[attribute])
+            counts = Counter(value for row in rows[: len(part.active)] for value in row[attribute])
             kept = sorted(v for v, n in counts.items() if n > 1 and (attribute != "next" or v in known))
             number = {value: at for at, value in enumerate(kept)}
             matrix = np.zeros((len(rows), len(kept)), bool)
             for at, row in enumerate(rows):
                 matrix[at, [number[value] for value in row[attribute] if value in number]] = True
             values[attribute], occurs[attribute] = kept, matrix
-        return _Table(np.arange(len(rows)) < len(half.active), values, occurs)
+        return _Table(np.arange(len(rows)) < len(part.active), values, occurs)
 
     @property
     def everywhere(self) -> np.ndarray:

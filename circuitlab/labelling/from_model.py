@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from circuitlab.labelling.contexts import Context, Contexts, Half, StoreContexts
+from circuitlab.labelling.contexts import Context, Contexts, Part, StoreContexts
 from circuitlab.labelling.detection import Baseline, detection
 from circuitlab.labelling.endpoint import Endpoint, EndpointFailed, Spent
 from circuitlab.labelling.prompts import Messages, Nonsense, label_messages, read_fits, read_label, score_messages
@@ -71,15 +71,15 @@ class _Run:
 
     def _score(self, label: str, contexts: Contexts) -> float | None:
         held_out = contexts.held_out
-        half = Half(_first(held_out.active), _first(held_out.inactive))
-        if detection(half, lambda _: True) is None:
+        part = Part(_first(held_out.active), _first(held_out.inactive))
+        if detection(part, lambda _: True) is None:
             return None
-        asked = [*half.active, *half.inactive]
+        asked = [*part.active, *part.inactive]
         order = np.random.default_rng([self.seed, *self.store.locate(contexts.name)]).permutation(len(asked)).tolist()
         shuffled = [asked[at] for at in order]
         fits = self._asked(score_messages(label, shuffled), lambda answer: read_fits(answer, len(shuffled)))
         chosen = {id(shuffled[at]) for at in fits}
-        return detection(half, lambda context: id(context) in chosen)
+        return detection(part, lambda context: id(context) in chosen)
 
     def _asked(self, messages: Messages, read: Callable[[str], T]) -> T:
         """What an answer says; nonsense is asked for once more."""

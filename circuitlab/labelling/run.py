@@ -8,8 +8,8 @@ Reads a store; writes its label history (source "evidence").
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import astuple, dataclass, fields
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import astuple, dataclass, fields, replace
 
 import pandas as pd
 
@@ -82,14 +82,18 @@ def label_store(
 ) -> Report:
     """Label features of a store from its evidence and score the labels; all features unless `names` are given.
 
-    `clear` is the least confidence of a label. With `write` labels go into the store's history; a feature for which the
-    labeller abstains now loses the label that it had from the evidence. `progress` is told after every feature.
+    `clear` is the least confidence of a label. With a `baseline` a label must also beat the random dictionary's 95th
+    percentile on the contexts kept for that check; what it is scored on are others. With `write` labels go into the
+    store's history; a feature for which the labeller abstains now loses the label that it had from the evidence.
+    `progress` is told after every feature.
     """
     density, before = store.densities, _labelled_before(store)
     found: list[Labelled] = []
     waiting: list[Label] = []
     for contexts in _in_order(store, names, seed):
         proposal = propose(contexts, clear)
+        if baseline is not None and proposal.label:
+            proposal = _checked(proposal, contexts, baseline, density)
         score = _score(contexts, proposal) if proposal.label else None
         percentile = None
         if score is not None and baseline is not None:
@@ -137,6 +141,19 @@ def _labelled_before(store: Store) -> set[str]:
 
 def _score(contexts: Contexts, proposal: Proposal) -> float | None:
     return detection(contexts.held_out, proposal.predicate.holds) if proposal.predicate else None
+
+
+def _checked(proposal: Proposal, contexts: Contexts, baseline: Baseline, density: Mapping[str, float]) -> Proposal:
+    """The proposal, without its label where that tells the contexts of the check no better than a random one would."""
+    assert proposal.predicate is not None
+    score = detection(contexts.check, proposal.predicate.holds)
+    bar = baseline.bar(_layer(contexts.name), density.get(contexts.name, 0.0))
+    if score is not None and score > bar:
+        return proposal
+    said = "has too few contexts to be checked on"
+    if score is not None:
+        said = f"scores {score:.2f} where chance gives {bar:.2f}"
+    return replace(proposal, label="", why_none=f"the best rule, {proposal.predicate}, {said}")
 
 
 def _layer(name: str) -> int:
