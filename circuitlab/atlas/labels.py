@@ -66,7 +66,7 @@ def sample_sentences(n_sentences: int, seed: int) -> list[world.Sentence]:
     for sentence in world.sentences(seed):
         by_world.setdefault(sentence.world, []).append(sentence)
     chosen = []
-    for name, share in corpus.MIXTURE.items():
+    for name, share in corpus.CASES_MIXTURE.items():
         members = by_world[name]
         drawn = rng.choice(len(members), min(len(members), round(share * n_sentences)), replace=False)
         chosen += [members[row] for row in drawn]
