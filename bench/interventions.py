@@ -3,9 +3,8 @@
     python -m bench.interventions states words sums knock-on time batch          # on atlas
     python -m bench.interventions knock-on generation --stories MODEL --transcoder FOLDER
 
-Concepts are found by contrast, not by hand: a node (layer, feature, place counted from the end) belongs to A rather
-than B if it is active in at least half of A's prompts and on average `clearer` times as strong as in B's. A swap sets
-the nodes of A to 0 and those of B to `strength` times their mean in B's prompts. States are found by their labels
+Concepts are found by contrast, not by hand (`circuitlab.interventions.contrast`). A swap sets the nodes of A to 0 and
+those of B to `strength` times their mean in B's prompts. States are found by their labels
 instead, as `model.swap` does. Three sets of prompts take part: concepts are found on one, what is free to choose
 (`clearer`, `strength`, up to which layer) is chosen on a second, and a third, never looked at before, is reported.
 Every swap is repeated with random active features that write as much (`matched_controls`). Attention and norms are
@@ -14,7 +13,7 @@ live.
 
 import argparse
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,9 +23,17 @@ import torch
 
 import circuitlab as cl
 from circuitlab.atlas import facts, words, world
-from circuitlab.interventions.controls import effect_of, matched_controls
+from circuitlab.interventions.contrast import (
+    Concept,
+    Values,
+    answers,
+    contrast,
+    intervene_each,
+    means,
+    random_matched,
+    swapped,
+)
 from circuitlab.interventions.result import InterventionRun
-from circuitlab.interventions.run import experiments, outcomes
 
 CLEARER = 2.0
 
@@ -66,68 +73,20 @@ STORIES = (
 )
 
 
-def top(run: InterventionRun, outcome=None) -> str:
-    """The likeliest next token of a run, or of another outcome on its prompt."""
-    before, _ = run.probabilities()
-    token = effect_of(run, outcome or run.outcome, before)[1]
-    return run.experiment.replacement.model.token_strings([token])[0].strip()
+def top(run: InterventionRun) -> str:
+    """The likeliest next token of a run."""
+    return answers([run])[0]
 
 
-def means(model, prompts: Iterable[str]) -> tuple[dict, dict]:
-    """Mean activation and share of prompts with it, by (layer, feature, place from the end)."""
-    total, active, n = {}, {}, 0
-    for prompt in prompts:
-        base, n = model.baselines.of(model.model, model.transcoder, prompt), n + 1
-        for layer, activation in enumerate(base.activations):
-            for pos, feature in activation.nonzero().tolist():
-                key = layer, feature, pos - base.n_positions
-                total[key] = total.get(key, 0.0) + float(activation[pos, feature])
-                active[key] = active.get(key, 0) + 1
-    return {key: value / n for key, value in total.items()}, {key: count / n for key, count in active.items()}
-
-
-def concept(
-    of: tuple[dict, dict], against: tuple[dict, dict], clearer: float = CLEARER, places: Sequence[int] | None = None
-) -> dict:
-    """The nodes of one concept, with their mean activations."""
-    (mean, share), (other, _) = of, against
-    return {
-        key: value
-        for key, value in mean.items()
-        if share[key] >= 0.5 and value >= clearer * other.get(key, 0.0) and (places is None or key[2] in places)
-    }
-
-
-def swapped(out: dict, into: dict, choice: Choice) -> dict:
+def swap_values(out: Concept, into: Concept, choice: Choice) -> Values:
     """`out` to 0, `into` to `strength` times its mean, both up to the choice's layer."""
-    values = dict.fromkeys(out, 0.0) | {key: choice.strength * value for key, value in into.items()}
-    return {key: value for key, value in values.items() if key[0] <= choice.top_layer}
+    layers = range(choice.top_layer + 1)
+    return swapped(out.within(layers), into.within(layers), choice.strength)
 
 
-def run_all(model, wanted: Sequence[tuple[str, dict]]) -> list[InterventionRun]:
-    """Each prompt with its nodes set to values, many in one pass."""
-    settings = experiments(model, [prompt for prompt, _ in wanted], freeze_attention=False, freeze_norms=False)
-    pairs = []
-    for setting, (_, values) in zip(settings, wanted, strict=True):
-        n = setting.baseline.n_positions
-        request = {
-            f"{layer}_{feature}_{n + at}": cl.Value(v) for (layer, feature, at), v in values.items() if n + at > 0
-        }
-        pairs.append((setting, setting.resolve(request)))
-    return [
-        InterventionRun(setting, edits, outcome)
-        for (setting, edits), outcome in zip(pairs, outcomes(pairs), strict=True)
-    ]
-
-
-def controls(runs: Sequence[InterventionRun], group: Collection[tuple[int, int, int]] = ()) -> list[str]:
-    """The likeliest next token of each prompt when random active features, none of the group, change as much."""
-    drawn = []
-    for number, run in enumerate(runs):
-        n = run.experiment.baseline.n_positions
-        excluded = {f"{layer}_{feature}_{n + place}" for layer, feature, place in group}
-        drawn.append((run.experiment, matched_controls(run, 1, number, excluded)[0]))
-    return [top(run, outcome) for run, outcome in zip(runs, outcomes(drawn), strict=True)]
+def run_all(model, wanted: Sequence[tuple[str, Values]]) -> list[InterventionRun]:
+    """Each prompt with its nodes set to values."""
+    return intervene_each(model, [prompt for prompt, _ in wanted], [values for _, values in wanted])
 
 
 def choose(score: Callable[[Choice], float], choices: Iterable[Choice]) -> Choice:
@@ -166,7 +125,9 @@ def states(model) -> None:
     )
     runs = [run(a, b, 0, choice.strength) for a, b in pairs]
     capitals = [world.values_of(b)["capital"] for _, b in pairs]
-    chance = [answer == capital for answer, capital in zip(controls(runs[::4]), capitals[::4], strict=True)]
+    chance = [
+        answer == capital for answer, capital in zip(answers(random_matched(runs[::4])), capitals[::4], strict=True)
+    ]
     sizes = np.mean([len(run.edits.features) for run in runs])
     report("state swapped", [right(r, b) for r, (_, b) in zip(runs, pairs, strict=True)], chance, f"{sizes:.0f} nodes")
 
@@ -193,7 +154,7 @@ def prompts(language: str, form: str, chosen: Iterable[Word]) -> list[str]:
     return [table[language][0].format(word=word(language, p, s)) for p, s in chosen]
 
 
-Trials = Callable[[str, list[Word], Choice], tuple[list[tuple[str, dict]], list[str]]]
+Trials = Callable[[str, list[Word], Choice], tuple[list[tuple[str, Values]], list[str]]]
 """For a case (a language, or two), some words and a choice: prompts with their values, and the right answers."""
 
 
@@ -209,7 +170,7 @@ def claim(model, name: str, cases: Sequence[str], trials: Trials, choices: Seque
     choice = choose(lambda choice: float(np.mean([np.mean(hits(c, chosen, choice)[2]) for c in cases])), choices)
     for case in cases:
         runs, right, hit = hits(case, tested, choice)
-        chance = [answer == expected for answer, expected in zip(controls(runs), right, strict=True)]
+        chance = [answer == expected for answer, expected in zip(answers(random_matched(runs)), right, strict=True)]
         sizes = np.mean([len(run.edits.features) for run in runs])
         report(f"{name}, {case}", hit, chance, f"{sizes:.0f} nodes")
 
@@ -223,8 +184,10 @@ def operation(model) -> None:
 
     def trials(language: str, some: list[Word], choice: Choice):
         antonym, synonym = seen[language, "antonym"], seen[language, "synonym"]
-        ours, theirs = concept(antonym, synonym, choice.clearer), concept(synonym, antonym, choice.clearer)
-        values = swapped(ours, theirs, choice)
+        ours, theirs = (
+            contrast(model, a, b, clearer=choice.clearer) for a, b in ((antonym, synonym), (synonym, antonym))
+        )
+        values = swap_values(ours, theirs, choice)
         right = [word(language, p, s, True) for p, s in some]
         return [(prompt, values) for prompt in prompts(language, "antonym", some)], right
 
@@ -243,9 +206,9 @@ def operand(model) -> None:
     def trials(language: str, some: list[Word], choice: Choice):
         texts = prompts(language, "antonym", some)
         background = means(model, texts)
-        nodes = [concept(means(model, [text]), background, choice.clearer) for text in texts]
+        nodes = [contrast(model, [text], background, clearer=choice.clearer) for text in texts]
         there = [(here + 3) % len(some) for here in range(len(some))]
-        values = [swapped(nodes[here], nodes[other], choice) for here, other in enumerate(there)]
+        values = [swap_values(nodes[here], nodes[other], choice) for here, other in enumerate(there)]
         right = [word(language, some[other][0], 1 - some[other][1]) for other in there]
         return list(zip(texts, values, strict=True)), right
 
@@ -264,9 +227,10 @@ def language_swap(model) -> None:
     def trials(case: str, some: list[Word], choice: Choice):
         source, target = case.split(" to ")
         ours, theirs = (
-            concept(seen[a], seen[b], choice.clearer, range(-3, 0)) for a, b in ((source, target), (target, source))
+            contrast(model, seen[a], seen[b], clearer=choice.clearer, places=range(-3, 0))
+            for a, b in ((source, target), (target, source))
         )
-        values = swapped(ours, theirs, choice)
+        values = swap_values(ours, theirs, choice)
         return [(prompt, values) for prompt in prompts(source, "antonym", some)], [
             word(target, p, 1 - s) for p, s in some
         ]
@@ -289,22 +253,26 @@ def sums(model, n: int = 60) -> None:
     by_digit = {d: means(model, [form.format(a, b) for a, b in drawn if b % 10 == d][:24]) for d in range(10)}
     whole = means(model, [form.format(a, b) for a, b in drawn[:120]])
 
-    def digits(choice: Choice) -> dict[int, dict]:
-        return {d: concept(seen, whole, choice.clearer, range(-2, 0)) for d, seen in by_digit.items()}
+    def digits(choice: Choice) -> dict[int, Concept]:
+        return {
+            d: contrast(model, seen, whole, clearer=choice.clearer, places=range(-2, 0)) for d, seen in by_digit.items()
+        }
 
     def off(pairs: list[list[int]], choice: Choice) -> tuple[list[InterventionRun], list[bool]]:
         nodes = digits(choice)
-        runs = run_all(model, [(form.format(a, b), swapped(nodes[b % 10], {}, choice)) for a, b in pairs])
+        runs = run_all(model, [(form.format(a, b), nodes[b % 10].times(0)) for a, b in pairs])
         return runs, [digit_changed(top(run), a + b) for run, (a, b) in zip(runs, pairs, strict=True)]
 
     choice = choose(
         lambda choice: float(np.mean(off(chosen, choice)[1])), [Choice(clearer=clearer) for clearer in (5.0, 3.0, 2.0)]
     )
     runs, hit = off(tested, choice)
-    group = {key for nodes in digits(choice).values() for key in nodes}
+    group = {key for found in digits(choice).values() for key in found.nodes}
     sizes = np.mean([len(run.edits.features) for run in runs])
     for name, excluded in (("other features", group), ("namesakes aside", ())):
-        chance = [digit_changed(t, a + b) for t, (a, b) in zip(controls(runs, excluded), tested, strict=True)]
+        chance = [
+            digit_changed(t, a + b) for t, (a, b) in zip(answers(random_matched(runs, excluded)), tested, strict=True)
+        ]
         report(f"second operand's last digit off ({name})", hit, chance, f"{sizes:.0f} nodes")
 
 

@@ -4,7 +4,8 @@
     run.top_tokens(), run.features, run.remaining(), run.compare(graph), run.verdict()
 
 A request (request.py) becomes edits (edits.py), which a mode (modes.py) sends through the prompt (forward.py) from its
-unperturbed run (baseline.py); result.py tells what came of it.
+unperturbed run (baseline.py); result.py tells what came of it. contrast.py finds concepts in sets of prompts, and runs
+many prompts with one request.
 
 Source: Ameisen et al. 2025, "Circuit Tracing", and Lindsey et al. 2025, "On the Biology of a Large Language Model",
 https://transformer-circuits.pub/2025/attribution-graphs/methods.html
