@@ -36,7 +36,7 @@ class Row:
         return f"{self.case:<12}{self.claim:<58}{found}   {chance:<22}{'' if met else 'SHORT  '}{self.note}"
 
 
-def tested(
+def trial(
     case: str,
     claim: str,
     runs: Sequence[InterventionRun],
