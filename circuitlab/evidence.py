@@ -32,6 +32,8 @@ PARTS = (
 )
 SOURCES = ("weights", "prompt", "harvest")
 TOP = "Top"
+NEURONS = "MLP neurons, no transcoder"
+"""What the features of a model without a transcoder are called wherever they are shown."""
 
 
 @dataclass(frozen=True)

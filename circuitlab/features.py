@@ -29,6 +29,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from circuitlab.evidence import (
+    NEURONS,
     PARTS,
     Evidence,
     Example,
@@ -268,6 +269,8 @@ class Features:
         else:
             seen, unseen, note = self._from_texts(layer, index, weights)
         sources |= dict.fromkeys(seen.keys() & set(PARTS), "harvest" if self._harvested else "prompt")
+        if self.transcoder.exact and not note.startswith(NEURONS):
+            note = f"{NEURONS}. {note}"
         return Evidence(layer, index, **parts, **seen, sources=sources, missing=missing | unseen, note=note)
 
     def _from_store(

@@ -218,6 +218,7 @@ def global_graph(
     links = _links(features, places, tokens, weights)
     metadata = {"kind": "global", "weights": weights, "around": str(around), "n_layers": features.model.n_layers}
     metadata |= {"model": features.model.name, "transcoder": repr(features.transcoder)}
+    metadata |= {"basis": "neurons"} if features.transcoder.exact else {}
     return Graph(f"all texts, around {around}", ("all texts",), _nodes(features, places, tokens), links, metadata)
 
 

@@ -28,6 +28,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool
 
+from circuitlab.evidence import NEURONS
 from circuitlab.links import Links
 from circuitlab.notebook import prepare_to_show
 
@@ -108,6 +109,11 @@ class Graph:
     def targets(self) -> pd.DataFrame:
         """The rows of `nodes` that the graph explains: its logits, as asked for or by falling probability."""
         return self.nodes.iloc[np.flatnonzero(self.kind_mask("logit"))]
+
+    @property
+    def in_neurons(self) -> bool:
+        """Whether its features are the model's MLP neurons, for want of a transcoder."""
+        return self.metadata.get("basis") == "neurons"
 
     @property
     def n_layers(self) -> int:
@@ -348,7 +354,7 @@ class Graph:
             chance = "" if pd.isna(best["probability"]) else f" ({percent(best['probability'])})"
             answer = f" → {self.names[self.row(best['id'])]}{chance}"
         pruned = ", pruned" if "pruned" in self.metadata else ""
-        pruned += ", MLP neurons as features" if self.metadata.get("basis") == "neurons" else ""
+        pruned += f", {NEURONS}" if self.in_neurons else ""
         n_nodes, n_edges = self.counts
         return f"<Graph {text!r}{answer}: {n_nodes:,} nodes, {n_edges:,} edges{pruned}>"
 

@@ -28,11 +28,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from circuitlab.evidence import NEURONS
 from circuitlab.model import MlpWeights, Model
 from circuitlab.transcoder import Transcoder, TranscoderConfig
 from circuitlab.weights import Held
 
-RULE = "MLP neurons, no transcoder (RelP rule)"
+RULE = f"{NEURONS} (RelP rule)"
 """How the basis is named in metadata, pages and reports."""
 
 

@@ -267,7 +267,7 @@ class ReplacementModel:
         config, fit = self.transcoder.config, self.fit
         return {
             "model": self.model.name,
-            "transcoder": self.source or config.model_name or repr(self.transcoder),
+            "transcoder": repr(self.transcoder) if self.transcoder.exact else self.source or config.model_name,
             **{
                 name: getattr(config, name) for name in ("kind", "n_layers", "n_features", "d_model", "activation", "k")
             },

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 from graphs import closing_graph
+from stores import small_store
 
 import circuitlab as cl
 from circuitlab.evidence import Example, Neighbour, TokenActivations, TokenWeight
@@ -123,9 +124,30 @@ def test_features_are_found_by_label_and_by_name(monkeypatch):
         {"kind": "find", "text": "l2/1"},
         {"kind": "find", "text": " "},
     )
-    assert by_label["answer"]["found"] == [["L0/1", "Texas"], ["L1/0", "Texas city"], ["L0/0", "my texas"]]
-    assert by_name["answer"]["found"] == [["L2/1", "say Austin"]]
+    assert by_label["answer"]["found"] == [["L0/1", "Texas", ""], ["L1/0", "Texas city", ""], ["L0/0", "my texas", ""]]
+    assert by_name["answer"]["found"] == [["L2/1", "say Austin", ""]]
     assert nothing["answer"]["found"] == []
+
+
+def test_with_a_store_features_are_also_found_by_the_tokens_they_promote(tmp_path, monkeypatch):
+    """Labels before tokens, each feature once, with the token that led to it. Mutation: tokens of labels' matches."""
+    store = cl.Store(small_store(tmp_path, n_layers=1))
+    store.label("L0/3", "rabbits run")
+    widget = cl.FeatureDashboard(store)
+    question = {"kind": "find", "text": "rabbit"}
+    (found,) = answers(widget, monkeypatch, question)
+    by_label, *by_token = found["answer"]["found"]
+    assert by_label == ["L0/3", "rabbits run", ""]
+    assert sorted(by_token) == [[f"L0/{index}", "", " rabbit"] for index in (0, 1, 2, 4)]
+
+    features = Known()
+    features.store = store
+    (attached,) = answers(cl.FeatureDashboard(features), monkeypatch, question)
+    expected = [[name, features.labels.get(name, ""), token] for name, _, token in (by_label, *by_token)]
+    assert attached["answer"]["found"] == expected, "the labels are those of the features"
+    features.store = None
+    (without,) = answers(cl.FeatureDashboard(features), monkeypatch, question)
+    assert without["answer"]["found"] == []
 
 
 def test_it_follows_the_clicked_node_and_takes_the_graph_along(graph):

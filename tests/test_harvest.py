@@ -371,7 +371,7 @@ def test_a_corpus_without_one_good_record_says_why(model, tmp_path):
 def test_what_a_worker_may_leave_out_changes_nothing(model, harvested, tmp_path):
     """Each block's tally begins where the whole stands, as with Ray, and is merged into it."""
 
-    def engine(tally, blocks):
+    def engine(tally, blocks, expected):
         for block in blocks:
             part = Tally(tally.n_features, tally.settings)
             part.expect(tally.bars())

@@ -1,4 +1,9 @@
-"""The harvest on a local Ray cluster of two workers: one store, also when a worker is killed in the middle."""
+"""The harvest on a local Ray cluster of two workers: one store, also when a worker is killed in the middle.
+
+A worker that has loaded other weights is refused.
+
+Mutations that break it: merging a task's tally twice, leaving out `require_fingerprints`.
+"""
 
 import importlib.util
 import subprocess
@@ -8,7 +13,8 @@ from pathlib import Path
 import pytest
 
 import circuitlab as cl
-from circuitlab.harvest import HarvestSettings
+from circuitlab.harvest import HarvestSettings, fingerprint
+from circuitlab.harvest.engine import require_fingerprints
 from circuitlab.harvest.ray_engine import Ray
 from circuitlab.harvest.tally import Tally
 
@@ -36,6 +42,16 @@ texts = [f"calc : {first} + {second} =" for first in range(36, 48) for second in
 harvest(cl.load(device="cpu"), texts, folder / "one", settings)
 engine = Ray(functools.partial(load_once_dying, str(folder / "died")), workers=2, blocks=2)
 harvest(cl.load(device="cpu"), texts, folder / "two", settings, engine=engine)
+
+def load_other():
+    model = cl.load(device="cpu")
+    model.transcoder.b_enc[2].data[5] += 1e-3
+    return model
+
+try:
+    harvest(cl.load(device="cpu"), texts, folder / "other", settings, engine=Ray(load_other))
+except ValueError as error:
+    print(f"refused: {error}")
 """
 
 
@@ -49,12 +65,24 @@ def test_two_workers_one_of_which_is_killed_make_the_store_of_one_process(tmp_pa
     one, two = ({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("one", "two"))
     assert one.keys() == two.keys()
     assert [name for name in one if one[name] != two[name]] == []
+    refused = done.stdout.strip().splitlines()[-1]
+    assert refused.startswith("refused: a worker has loaded another transcoder (atlas, fingerprint "), refused
+    assert not (tmp_path / "other" / "manifest.json").exists()
 
 
 def test_without_ray_one_is_told_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ValueError, match=r"pip install .circuitlab\[scale\]"):
-        next(Ray(cl.load)(Tally(1, HarvestSettings()), iter(())))
+        next(Ray(cl.load)(Tally(1, HarvestSettings()), iter(()), {}))
+
+
+@pytest.mark.parametrize("what", ["model", "transcoder"])
+def test_what_a_worker_has_loaded_must_have_the_fingerprints_of_the_harvest(what):
+    model = cl.load(device="cpu")
+    expected = {"model": fingerprint(model.model), "transcoder": fingerprint(model.transcoder)}
+    require_fingerprints(model, expected)
+    with pytest.raises(ValueError, match=f"another {what} .atlas, fingerprint {expected[what][:12]}.*{'0' * 12}"):
+        require_fingerprints(model, expected | {what: "0" * 64})
 
 
 def test_an_engine_needs_workers():

@@ -5,14 +5,19 @@ out each neuron's linearised value from the Hugging Face weights themselves: rat
 Mutations that break it: another ratio for GELU, a gate's half left out, W_in for the gate, a missing MLP bias.
 """
 
+import json
+
 import numpy as np
 import pytest
 import torch
 
 import circuitlab as cl
+from circuitlab.evidence import NEURONS
+from circuitlab.harvest import harvest
 from circuitlab.interventions import intervene
 from circuitlab.model import load_model
 from circuitlab.neurons import neurons_of
+from circuitlab.widgets.columns import columns
 from tests.models import FAMILIES, N_LAYERS, PROMPT, STORIES, needs_stories, tiny_hf_model
 from tests.test_attribution import PinnedModel, dense_column, felt_features, perturbation_of
 
@@ -157,12 +162,23 @@ def test_the_basis_is_named_everywhere(tmp_path):
     assert "no transcoder" in repr(replacement)
     graph = replacement.trace(PROMPT, max_features=30)
     assert graph.metadata["basis"] == "neurons"
-    assert "neurons" in repr(graph)
+    assert graph.in_neurons
+    assert NEURONS in repr(graph)
     assert "no transcoder" in graph.to_html(tmp_path / "page.html").read_text("utf-8")
     for name in ("g.json", "g.zip"):
         again = cl.Graph.open(graph.save(tmp_path / name))
         assert again.metadata["basis"] == "neurons"
-        assert "neurons" in repr(again)
+        assert NEURONS in repr(again)
+    for name, view in (("whole.svg", None), ("part.svg", cl.View(pinned=[graph.targets["id"].iat[0]]))):
+        assert NEURONS in graph.savefig(tmp_path / name, view=view).read_text("utf-8")
+    assert json.loads(columns(graph).strings)["neurons"]
+    assert NEURONS in replacement.features["L1/7"].note
+    assert "no transcoder" in replacement.info["transcoder"]
+    assert NEURONS in repr(replacement.features.circuit("L1/7", n=1))
+    store = cl.Store(harvest(replacement, [[3, 14, 15], [9, 26, 5]], tmp_path / "store").folder)
+    assert store.manifest.transcoder["name"].startswith(NEURONS)
+    assert NEURONS in store["L1/7"].note
+    assert replacement.features.attach(store)["L1/7"].note.count(NEURONS) == 1
 
 
 def test_features_and_dashboard_evidence_work():

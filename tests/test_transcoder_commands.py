@@ -95,6 +95,13 @@ def test_presets_name_what_they_need():
     assert table["source"].notna().all()
 
 
+def test_presets_are_models_that_transformerlens_names():
+    """No network is asked: its own table knows each id, letter by letter."""
+    from transformer_lens.supported_models import OFFICIAL_MODEL_NAMES
+
+    assert sorted(set(cl.models.presets()["model"]) - set(OFFICIAL_MODEL_NAMES)) == []
+
+
 def test_the_arithmetic_is_that_of_the_configs():
     """The same formula on a small model against the parameters that it has."""
     from circuitlab.models import Architecture

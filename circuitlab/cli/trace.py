@@ -93,7 +93,7 @@ def _summary(loaded: ReplacementModel, graph: Graph, pruned: Graph, n_paths: int
         **counts,
         "model": loaded.model.name,
         "basis": graph.metadata["transcoder"],
-        "neurons": graph.metadata.get("basis") == "neurons",
+        "neurons": graph.in_neurons,
         "written": [str(path) for path in outputs],
     }
 

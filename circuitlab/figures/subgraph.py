@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from circuitlab.evidence import NEURONS
 from circuitlab.figures.chart import draw_arrows, draw_box, sized, with_room
 from circuitlab.figures.flowchart import BOTTOM, TOP, Arrows, Box, Line, place
 from circuitlab.figures.scene import Scene, fit, percent, readable, sign_key, wrap
@@ -62,6 +63,7 @@ def subgraph_scene(
         scene.write_fitting(0.4 * em, scene.top + 0.95 * em, readable(title), size=1.15, bold=True)
     if caption:
         note = f"edges between boxes added up; {len(arrows.weight)} of {len(grouped.edges)} drawn"
+        note += f"; {NEURONS}" if graph.in_neurons else ""
         if text_width(note) * 0.85 * em + 15 * em < width:
             scene.write(0.4 * em, high + 0.9 * em, note, size=0.85, muted=True)
         sign_key(scene, high + 0.9 * em)

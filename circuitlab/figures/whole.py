@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from circuitlab.evidence import NEURONS
 from circuitlab.figures.scene import (
     Scene,
     blend,
@@ -52,7 +53,7 @@ def whole_scene(
     if title:
         scene.write_fitting(0.4 * em, scene.top + 0.95 * em, readable(title), size=1.15, bold=True)
     if caption:
-        note = f"{note}, {len(plan.edge):,} of {graph.counts[1]:,} edges{_before(graph)}"
+        note = f"{note}, {len(plan.edge):,} of {graph.counts[1]:,} edges{_before(graph)}{_basis(graph)}"
         scene.write_fitting(0.4 * em, plan.height + 0.8 * em, note, size=0.85, muted=True)
         if text_width(note) * 0.85 * em + 16 * em < plan.width:
             sign_key(scene, plan.height + 0.8 * em)
@@ -82,6 +83,10 @@ def legible(graph: Graph, max_nodes: int) -> tuple[Graph, str]:
 def _before(graph: Graph) -> str:
     whole = graph.metadata.get("pruned", {}).get("of_nodes")
     return f"; pruned from {whole:,} nodes" if whole else ""
+
+
+def _basis(graph: Graph) -> str:
+    return f"; {NEURONS}" if graph.in_neurons else ""
 
 
 def _room_for(points: float | int, em: float | int) -> int:

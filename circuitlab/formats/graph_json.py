@@ -359,8 +359,7 @@ def _refuse_twice(name: str, nodes: list[dict]) -> NoReturn:
         why = "every node needs an id of its own"
         if "mlp reconstruction error" in types and len(types) == 2:
             why = (
-                "an error id in the older form, 0_layer_pos, equals a layer-0 feature's, so links cannot "
-                "tell them "
+                "an error id in the older form, 0_layer_pos, equals a layer-0 feature's, so links cannot tell them "
                 "apart; expected layer_-1_pos for errors (export the graph again with a newer version)"
             )
         raise ValueError(f"{name}: nodes[{first}] and nodes[{i}] both have node_id {node['node_id']!r}: {why}")

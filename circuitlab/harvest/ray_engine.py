@@ -4,7 +4,8 @@ Workers are stateless: a task gets blocks of the corpus and returns the tally of
 merges in the order of the corpus. With the blocks a worker gets how high the bar stands by then, so that it need not
 keep examples that would be dropped here. A worker that dies takes nothing with it, since Ray runs its task again
 elsewhere; and since a tally does not depend on order or parting, the store is the one that a single process makes, bit
-for bit (with as many threads: a matrix product may round otherwise with others).
+for bit (with as many threads: a matrix product may round otherwise with others). A worker that has loaded other weights
+than the harvest was begun with, known by their fingerprints, ends it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import numpy as np
 import torch
 
 from circuitlab.harvest.blocks import Block
-from circuitlab.harvest.engine import add_block
+from circuitlab.harvest.engine import Fingerprints, add_block, require_fingerprints
 from circuitlab.harvest.settings import HarvestSettings
 from circuitlab.harvest.tally import Tally
 from circuitlab.replacement import ReplacementModel
@@ -53,7 +54,7 @@ class Ray:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
 
-    def __call__(self, tally: Tally, blocks: Iterable[Block]) -> Iterator[Block]:
+    def __call__(self, tally: Tally, blocks: Iterable[Block], expected: Fingerprints) -> Iterator[Block]:
         with self._cluster() as ray:
             key = f"{os.getpid()}-{id(self)}"
             options = {"num_cpus": self.threads, "num_gpus": self.gpus, "max_retries": -1}
@@ -62,12 +63,12 @@ class Ray:
             left = iter(blocks)
             while (some := tuple(islice(left, self.blocks))) or under_way:
                 if some:
-                    settings = tally.settings
-                    task = count.remote(key, self.load, self.threads, tally.n_features, settings, tally.bars(), some)
+                    job = (key, self.load, expected, self.threads)
+                    task = count.remote(job, tally.n_features, tally.settings, tally.bars(), some)
                     under_way.append((task, some[-1]))
                 if len(under_way) >= AHEAD * self.workers or not some:
                     task, last = under_way.popleft()
-                    tally.merge(*ray.get(task))
+                    tally.merge(*_result(ray, task))
                     del task
                     yield last
 
@@ -97,20 +98,33 @@ def _import_ray() -> Any:
     return ray
 
 
+def _result(ray: Any, task: Any) -> tuple[dict, dict]:
+    """What a task gives; what it raises as it was raised there, without Ray's traceback in the message."""
+    try:
+        return ray.get(task)
+    except ray.exceptions.RayTaskError as error:
+        raise (error.cause if isinstance(error.cause, ValueError | OSError) else error) from None
+
+
 def count_blocks(
-    key: str,
-    load: Callable[[], ReplacementModel],
-    threads: int,
+    job: tuple[str, Callable[[], ReplacementModel], Fingerprints, int],
     n_features: int,
     settings: HarvestSettings,
     bars: Mapping[str, np.ndarray],
     blocks: Sequence[Block],
 ) -> tuple[dict, dict]:
-    """The tally of some blocks, as arrays and the counts of what was skipped; runs in a worker."""
+    """The tally of some blocks, as arrays and the counts of what was skipped; runs in a worker.
+
+    `job` is the same for all tasks of a harvest: its key, what gives the model, the fingerprints that it must have, and
+    the worker's threads.
+    """
+    key, load, expected, threads = job
     torch.set_num_threads(threads)
     if key not in _loaded:
         _loaded.clear()
-        _loaded[key] = load()
+        model = load()
+        require_fingerprints(model, expected)
+        _loaded[key] = model
     tally = Tally(n_features, settings)
     tally.expect(bars)
     for block in blocks:

@@ -21,6 +21,7 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from circuitlab import corpus as texts
+from circuitlab.evidence import NEURONS
 from circuitlab.harvest.blocks import Block, blocks
 from circuitlab.harvest.checkpoint import State, clear_drafts, is_full, read_state
 from circuitlab.harvest.engine import Engine, Local
@@ -95,8 +96,10 @@ def harvest(
 def _marks(model: ReplacementModel, settings: HarvestSettings, corpus: str) -> dict[str, Any]:
     config = model.transcoder.config
     given = model.model.name
-    sizes = {"kind": config.kind, "n_layers": config.n_layers, "n_features": config.n_features}
+    sizes: dict[str, Any] = {"kind": config.kind, "n_layers": config.n_layers, "n_features": config.n_features}
     title = f"{config.kind.upper()}, {config.n_layers} layers x {config.n_features} features"
+    if model.transcoder.exact:
+        sizes["basis"], title = "neurons", f"{NEURONS}, {config.n_layers} layers x {config.n_features}"
     decided = dataclasses.asdict(settings) | {"piece": min(settings.piece, model.model.n_ctx)}
     return {
         "model": {"name": Path(given).name if os.path.isdir(given) else given, "fingerprint": fingerprint(model.model)},
@@ -196,7 +199,7 @@ class _Run:
         began, before = time.monotonic(), self.state.tally.n_tokens
         saved = began
         with self._bar() as bar:
-            for block in engine(self.state.tally, self._own_blocks(bar)):
+            for block in engine(self.state.tally, self._own_blocks(bar), self._fingerprints):
                 self.state.next_block, self.state.digest = block.number + 1, block.digest
                 self.n_new, self.seconds = self.state.tally.n_tokens - before, time.monotonic() - began
                 bar.set_postfix_str(f"{self.n_new / self.seconds:,.0f} tokens/s", refresh=False)
@@ -214,6 +217,10 @@ class _Run:
         total = self.settings.records or texts.total_size(self.corpus)
         unit = "B" if self._in_bytes else "record"
         return tqdm(total=total, unit=unit, unit_scale=True, desc="harvest", disable=self.progress is not True)
+
+    @property
+    def _fingerprints(self) -> dict[str, str]:
+        return {what: self.state.marks[what]["fingerprint"] for what in ("model", "transcoder")}
 
     @property
     def _in_bytes(self) -> bool:

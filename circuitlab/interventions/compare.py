@@ -78,7 +78,7 @@ def predict(run: InterventionRun, graph: Graph) -> tuple[Float64[np.ndarray, " n
     shares, edited = intervened_shares(run, graph)
     mode = run.experiment.mode_for(run.edits)
     activation, layer = graph.nodes["activation"].to_numpy(float), graph.nodes["layer"].fillna(-1).to_numpy(int)
-    pre_activation, in_neurons = graph.nodes["pre_activation"].to_numpy(float), graph.metadata.get("basis") == "neurons"
+    pre_activation = graph.nodes["pre_activation"].to_numpy(float)
     answers = graph.kind_mask("feature") & ~edited & (layer > mode.end_layer) & (mode.name != "steering")
     links, change = graph.links, np.zeros(len(graph.nodes))
     reached = np.zeros(len(graph.nodes), dtype=bool)
@@ -90,7 +90,7 @@ def predict(run: InterventionRun, graph: Graph) -> tuple[Float64[np.ndarray, " n
             continue
         change[row] = float(links.weight[span].astype(np.float64) @ shares[source])
         reached[row] = not edited[row]
-        if answers[row] and in_neurons:
+        if answers[row] and graph.in_neurons:
             shares[row] = change[row] / pre_activation[row] if pre_activation[row] else 0.0
             felt[row] = shares[row] != 0
         elif answers[row] and activation[row] > 0:

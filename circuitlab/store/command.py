@@ -22,14 +22,14 @@ CONTEXT = 12
 def overview(store: Store) -> dict[str, Any]:
     """What a store holds, as plain values."""
     manifest = store.manifest
+    imported = manifest.transcoder.get("imported")
     active = sum(count > 0 for count in store.summary["n_active"].tolist())
     return {
         "folder": str(store.folder),
         "model": manifest.model.get("name"),
         "transcoder": manifest.transcoder.get("name"),
         "corpus": manifest.corpus,
-        "tokens": manifest.n_tokens,
-        "records": manifest.n_records,
+        **({} if imported else {"tokens": manifest.n_tokens, "records": manifest.n_records}),
         "skipped": dict(manifest.skipped),
         "layers": manifest.n_layers,
         "features per layer": manifest.n_features,

@@ -107,7 +107,8 @@ def examples_file(layer: int) -> str:
 class Manifest:
     """What a store holds and how it came about.
 
-    `model` has name and fingerprint; `transcoder` name, fingerprint, kind, n_layers, n_features (per layer); `context`
+    `model` has name and fingerprint; `transcoder` name, fingerprint, kind, n_layers, n_features (per layer), for MLP
+    neurons `basis` ("neurons"), for other tools' files `imported` (their kind); `context`
     the tokens kept before and after a peak and the longest piece of text read at once. `n_tokens` are the positions
     counted, `skipped` counts records that were left out or cut, by reason; `shards` are the parts [k, n] of the corpus
     that were read, [[0, 1]] the whole. Co-activations were counted at `coactivation_positions` of the positions, drawn

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from circuitlab.evidence import Evidence, Example, Histogram, TokenWeight, locate
+from circuitlab.evidence import NEURONS, Evidence, Example, Histogram, TokenWeight, locate
 from circuitlab.store.labels import Label, Labels
 from circuitlab.store.schema import (
     EXAMPLES,
@@ -189,7 +189,8 @@ class Store:
         manifest = self.manifest
         if manifest.transcoder.get("imported"):
             return f"Read from {manifest.corpus}."
-        return f"Harvested from {manifest.corpus}: {manifest.n_tokens:,} tokens."
+        basis = f"{NEURONS}. " if manifest.transcoder.get("basis") == "neurons" else ""
+        return f"{basis}Harvested from {manifest.corpus}: {manifest.n_tokens:,} tokens."
 
     def _example(self, row: dict[str, Any]) -> Example:
         strings = tuple(self._token(token_id) for token_id in row["token_ids"])

@@ -76,7 +76,7 @@ def columns(graph: Graph, densities: Mapping[str, float | int] | None = None, ma
         "n_edges": graph.counts[1],
         "n_layers": graph.n_layers,
         "pruned": "pruned" in graph.metadata,
-        "neurons": graph.metadata.get("basis") == "neurons",
+        "neurons": graph.in_neurons,
         "neuronpedia": page_address(graph),
     }
     numbers = _node_numbers(graph, densities or {})

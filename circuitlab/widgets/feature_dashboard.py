@@ -199,14 +199,29 @@ class FeatureDashboard(Widget):
         return {}
 
     def _on_find(self, content: Mapping[str, Any]) -> dict[str, Any]:
-        """Features whose label or name holds the text, those that begin with it first."""
+        """Triples of name, label and promoted token: features by their name, by their label (those that begin with the
+        text first) and, where a store is at hand, by the tokens that they promote."""
         text = str(content.get("text", ""))[:200].strip().casefold()
         labels = {**dict(getattr(self._features, "labels", {})), **self.labels}
         found = [(name, label) for name, label in labels.items() if text and text in label.casefold()]
         found.sort(key=lambda pair: (not pair[1].casefold().startswith(text), len(pair[1])))
         named = parse_name(text)
         first = [(f"L{named[0]}/{named[1]}", labels.get(f"L{named[0]}/{named[1]}", ""))] if named else []
-        return {"found": [[name, clip_text(label, LONGEST_TOKEN)] for name, label in (first + found)[:MOST_FOUND]]}
+        rows = {name: (label, "") for name, label in first + found}
+        for name, token in self._search_store(text) if text and len(rows) < MOST_FOUND else ():
+            rows.setdefault(name, (labels.get(name, ""), token))
+        shown = list(rows.items())[:MOST_FOUND]
+        return {"found": [[name, *(clip_text(part, LONGEST_TOKEN) for part in parts)] for name, parts in shown]}
+
+    def _search_store(self, text: str) -> list[tuple[str, str]]:
+        """Names from the store's search, with the token that led there ("" where a label did)."""
+        store = getattr(self._features, "store", self._features)
+        search = getattr(store, "search", None)
+        if search is None:
+            return []
+        table = search(text, MOST_FOUND)
+        tokens = table["text"].where(table["found_in"] == "promoted", "")
+        return list(zip(table["name"].tolist(), tokens.tolist(), strict=True))
 
     def _on_live(self, content: Mapping[str, Any]) -> dict[str, Any]:
         """The feature's activations on a text. The model's complaint about a text travels back as an error."""

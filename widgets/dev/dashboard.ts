@@ -35,7 +35,7 @@ const dashboard = new Dashboard(
     },
     onFind: async (text) =>
       Object.entries(features)
-        .map(([name, { label }]): [string, string] => [name, label])
+        .map(([name, { label }]): [string, string, string] => [name, label, ""])
         .filter((row) => row.join(" ").toLowerCase().includes(text.toLowerCase())),
     onLive: async (_feature, text) => {
       const tokens = text.match(/\s*\S+/g) ?? [];

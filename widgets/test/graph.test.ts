@@ -36,6 +36,12 @@ describe("thresholds", () => {
     expect(left + shown.weakNodes + shown.looseNodes + shown.denseNodes).toBe(model.count);
     expect(shown.weakNodes).toBeGreaterThan(0);
   });
+  it("say that the features are neurons where there is no transcoder", () => {
+    const shown = shownBy(model, { node_threshold: 1, edge_threshold: 1, density_threshold: 1 });
+    expect(countsOf(model, shown)[0]).not.toContain("neurons");
+    const neurons = Object.assign(Object.create(model), { strings: { ...model.strings, neurons: true } });
+    expect(countsOf(neurons, shown)[0]).toContain("MLP neurons, no transcoder");
+  });
   it("say of every edge that is not shown why", () => {
     for (const density_threshold of [1, 0.01]) {
       const shown = shownBy(model, { node_threshold: 0.5, edge_threshold: 0.9, density_threshold });

@@ -17,7 +17,7 @@ import {
   tokensOf,
   visible,
 } from "./evidence";
-import { Finder } from "./finder";
+import { Finder, type Found } from "./finder";
 import { HistogramView } from "./histogram";
 import { Latest } from "./latest";
 import { exampleRow, wholeText } from "./strip";
@@ -25,7 +25,7 @@ import { exampleRow, wholeText } from "./strip";
 export interface Callbacks {
   /** Go to another feature; fails with a reason. */
   onGo(name: string): Promise<void>;
-  onFind(text: string): Promise<[string, string][]>;
+  onFind(text: string): Promise<Found[]>;
   onLive(feature: string, text: string, revision: number): Promise<LiveData>;
   /** A label was edited; "" takes it away. */
   onLabel(feature: string, label: string): void;

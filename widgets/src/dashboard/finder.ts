@@ -1,24 +1,27 @@
-// "Go to": a field that takes a feature's name or words of its label, with what was found below it.
+// "Go to": a field that takes a feature's name, words of its label or a token it promotes, with what was found below it.
 
 import { element } from "../shared/dom";
 import { visible } from "./evidence";
 import { Latest } from "./latest";
 
+/** Name, label, and the promoted token that led to it, or "". */
+export type Found = [string, string, string];
+
 export class Finder {
   readonly box: HTMLElement;
   readonly input = element("input", {
     type: "search",
-    placeholder: "L3/55 or a label",
-    "aria-label": "Go to a feature: its name or words of its label",
+    placeholder: "L3/55, a label or a token",
+    "aria-label": "Go to a feature: its name, words of its label, or a token it promotes",
     autocomplete: "off",
     spellcheck: "false",
   });
   private readonly list = element("ul", { class: "found", role: "listbox", hidden: "" });
-  private readonly search: Latest<string, [string, string][]>;
+  private readonly search: Latest<string, Found[]>;
   private at = -1;
 
   constructor(
-    find: (text: string) => Promise<[string, string][]>,
+    find: (text: string) => Promise<Found[]>,
     private readonly go: (name: string) => void,
     report: (sentence: string) => void,
   ) {
@@ -67,14 +70,15 @@ export class Finder {
     this.list.hidden = true;
   }
 
-  private show(found: [string, string][]): void {
+  private show(found: Found[]): void {
     this.at = -1;
     this.list.hidden = false;
-    const rows = found.map(([name, label]) => {
+    const rows = found.map(([name, label, token]) => {
+      const said = [visible(label), token && `promotes ${visible(token)}`].filter(Boolean).join(" · ");
       const row = element(
         "li",
         { role: "option", "aria-selected": "false" },
-        element("span", { class: "name" }, visible(label) || "no label"),
+        element("span", { class: "name" }, said || "no label"),
         element("span", { class: "place" }, name),
       );
       row.dataset.name = name;

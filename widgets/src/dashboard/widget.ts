@@ -3,6 +3,7 @@
 import { type HostModel, Pulse, request } from "../shared/host";
 import { Dashboard } from "./component";
 import { type LiveData, readEvidence } from "./evidence";
+import type { Found } from "./finder";
 
 interface RenderProps {
   model: HostModel;
@@ -45,7 +46,7 @@ function render({ model, el, signal }: RenderProps): () => void {
         await ask("go", { feature });
         dashboard.report("");
       },
-      onFind: async (text) => (await ask("find", { text })).found as [string, string][],
+      onFind: async (text) => (await ask("find", { text })).found as Found[],
       onLive: async (feature, text, revision) => {
         const seen = (await ask("live", { feature, text, revision })) as unknown as LiveData;
         dashboard.report("");

@@ -49,5 +49,6 @@ export function countsOf(model: GraphModel, shown: Shown): [string, string] {
   ];
   const why = reasons.filter(([count]) => count > 0).map(([count, what]) => `${formatCount(count)} ${what}`);
   const bold = `${formatCount(nodes)} of ${formatCount(total)} nodes, ${formatCount(edges)} of ${formatCount(model.strings.n_edges)} edges`;
-  return [bold, why.join(", ")];
+  const basis = model.strings.neurons ? " · MLP neurons, no transcoder" : "";
+  return [bold + basis, why.join(", ")];
 }
