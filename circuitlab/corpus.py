@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from codecs import BOM_UTF8
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -28,6 +30,7 @@ UNDECODABLE = "not UTF-8"
 NOT_JSON = "not JSON"
 NO_TEXT = "no text field"
 TOO_LONG = "too long a line"
+LARGEST_TOKEN = 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -101,20 +104,22 @@ def file_records(path: Path) -> Iterator[Record]:
         yield from _parquet_records(path)
         return
     with path.open("rb") as file:
+        if file.read(len(BOM_UTF8)) != BOM_UTF8:
+            file.seek(0)
         yield from _json_lines(path, file) if suffix in (".jsonl", ".json") else _paragraphs(path, file)
 
 
 def _paragraphs(path: Path, file: BinaryIO) -> Iterator[Record]:
     """Documents parted by blank lines."""
-    held, kept, start, place, ended = [], 0, 0, 0, False
+    held, kept, start, place, ended = [], 0, 0, file.tell(), False
     while not ended:
         line = file.readline(LONGEST)
         ended = not line
         if line.strip():
             if not held:
                 start = place
-            room = max(LONGEST - kept, 0)
-            held.append(line[:room] if len(line) > room else line)
+            if kept < LONGEST:
+                held.append(line[: LONGEST - kept])
             kept += len(line)
         elif held:
             yield _decoded(path, b"".join(held), start, kept)
@@ -155,7 +160,7 @@ def _json_record(where: str, line: bytes, size: int) -> Record:
         data = json.loads(line.decode("utf-8"))
     except UnicodeDecodeError as error:
         return Record(problem=UNDECODABLE, detail=f"{where} is no UTF-8 text: {error}", size=size)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # also a number of more digits than Python reads
         return Record(problem=NOT_JSON, detail=f"{where} is not JSON: {error}", size=size)
     if not isinstance(data, dict) or not isinstance(data.get("text"), str):
         shown = line.decode("utf-8").strip()[:60]
@@ -173,16 +178,32 @@ def _parquet_records(path: Path) -> Iterator[Record]:
         raise ValueError(f"{path} is no Parquet file: {error}") from error
     if "text" not in file.schema_arrow.names:
         raise ValueError(f"{path} has the columns {', '.join(file.schema_arrow.names)}; expected one named text")
+    kind = file.schema_arrow.field(file.schema_arrow.names.index("text")).type
+    if not _is_text(kind):
+        raise ValueError(f"{path}: the column text holds {kind}; expected text")
     share = path.stat().st_size // max(file.metadata.num_rows, 1)
     row = 0
-    for batch in file.iter_batches(columns=["text"], batch_size=256):
-        for value in batch.column(0).cast(pa.large_binary()).to_pylist():
-            row += 1
-            if value is None:
-                yield Record(problem=NO_TEXT, detail=f"{path}, row {row} holds no text", size=share)
-            else:
-                found = _decoded(path, value[:LONGEST], 0, len(value))
-                yield Record(found.content, found.problem, found.detail, found.cut, share)
+    try:
+        for batch in file.iter_batches(columns=["text"], batch_size=256):
+            for value in batch.column(0).cast(pa.large_binary()).to_pylist():
+                row += 1
+                if value is None:
+                    yield Record(problem=NO_TEXT, detail=f"{path}, row {row} holds no text", size=share)
+                else:
+                    found = _decoded(path, value[:LONGEST], 0, len(value))
+                    yield Record(found.content, found.problem, found.detail, found.cut, share)
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"{path} is damaged after row {row:,}: {error}") from error
+
+
+def _is_text(kind: Any) -> bool:
+    """Whether an Arrow type is text or bytes, also by a dictionary; or nothing but missing values."""
+    from pyarrow import types
+
+    if types.is_dictionary(kind):
+        return _is_text(kind.value_type)
+    plain = (types.is_string, types.is_large_string, types.is_binary, types.is_large_binary, types.is_null)
+    return any(is_one(kind) for is_one in plain)
 
 
 # ---- the hub, and Python ----
@@ -203,7 +224,7 @@ def _hub_records(name: str, config: str | None, split: str) -> Iterator[Record]:
     for number, row in enumerate(load_dataset(name, config, split=split, streaming=True)):
         text = row.get("text")
         if isinstance(text, str):
-            yield Record(text)
+            yield _shortened(text)
         elif "text" not in row and not number:
             raise ValueError(f"the data set {name} has the columns {', '.join(row)}; expected one named text")
         else:
@@ -211,17 +232,43 @@ def _hub_records(name: str, config: str | None, split: str) -> Iterator[Record]:
 
 
 def _given(source: Any) -> Iterator[Record]:
+    """Texts, bytes, token ids, or rows that have a text; what is none of them is a record with a problem."""
     if isinstance(source, bytes) or not isinstance(source, Iterable):
         raise ValueError(f"a corpus is a path, a data set's id or an iterable of texts, not {type(source).__name__}")
-    for number, item in enumerate(source):
-        if isinstance(item, Record):
-            yield item
-        elif isinstance(item, str):
-            yield Record(item)
-        elif isinstance(item, bytes):
-            found = _decoded(Path(f"record {number}"), item[:LONGEST], 0, len(item))
-            yield Record(found.content, found.problem, found.detail, found.cut)
-        elif isinstance(item, Iterable):
-            yield Record([int(token) for token in item])
-        else:
-            yield Record(problem=NO_TEXT, detail=f"record {number} is of type {type(item).__name__}")
+    return (_given_record(number, item) for number, item in enumerate(source))
+
+
+def _given_record(number: int, item: Any) -> Record:
+    if isinstance(item, Record):
+        return item
+    if isinstance(item, Mapping):
+        item = item.get("text")
+    if isinstance(item, str):
+        return _shortened(item)
+    if isinstance(item, bytes):
+        found = _decoded(Path(f"record {number}"), item[:LONGEST], 0, len(item))
+        return Record(found.content, found.problem, found.detail, found.cut)
+    tokens = list(item) if isinstance(item, Iterable) and getattr(item, "ndim", 1) == 1 else None
+    ids = None if tokens is None else _token_ids(tokens)
+    if ids is not None:
+        return Record(ids)
+    what = f"is of type {type(item).__name__}" if tokens is None else "holds something else than token ids"
+    return Record(problem=NO_TEXT, detail=f"record {number} {what}")
+
+
+def _token_ids(values: list[Any]) -> list[int] | None:
+    """Whole numbers of any library as Python's; None where one is something else."""
+    if not set(map(type, values)) <= {int}:
+        values = [value.item() if getattr(value, "ndim", None) == 0 else value for value in values]
+        if not all(isinstance(value, Integral) and not isinstance(value, bool) for value in values):
+            return None
+        values = list(map(int, values))
+    fits = not values or -LARGEST_TOKEN <= min(values) <= max(values) <= LARGEST_TOKEN
+    return values if fits else None
+
+
+def _shortened(text: str) -> Record:
+    """A text, cut where its UTF-8 would be longer than `LONGEST`; half a character in it is for the reader to count."""
+    if len(text) * 4 <= LONGEST or len(raw := text.encode("utf-8", "surrogatepass")) <= LONGEST:
+        return Record(text)
+    return Record(raw[:LONGEST].decode("utf-8", "ignore"), cut=True)

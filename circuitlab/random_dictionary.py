@@ -70,7 +70,9 @@ def random_like(model: ReplacementModel, store: str | Path, corpus: Any) -> Repl
     The thresholds are found on the corpus's first records.
     """
     densities = [row["density"].to_numpy() for _, row in Store(store).summary.groupby("layer", sort=True)]
-    first = next(blocks(records(corpus), SAMPLE))
+    first = next(blocks(records(corpus), SAMPLE), None)
+    if first is None:
+        raise ValueError("the corpus gave no texts when it was read again: give a list or files, not a generator")
     return random_dictionary(model, densities, read_block(model.model, first, model.model.n_ctx).rows)
 
 

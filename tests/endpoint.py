@@ -25,7 +25,7 @@ class StandIn:
                     self.connection.close()
                     return
                 status, headers, text = said if isinstance(said, tuple) else (200, {}, completion(said))
-                raw = text.encode()
+                raw = text.encode("latin-1" if "Content-Encoding" in headers else "utf-8")
                 try:
                     self.send_response(status)
                     for name, value in {"Content-Type": "application/json", **headers}.items():

@@ -3,8 +3,12 @@
 import json
 
 import datasets
+import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as parquet
 import pytest
+import torch
 
 from circuitlab import corpus
 from circuitlab.corpus import Record, describe, records, total_size
@@ -37,6 +41,57 @@ def test_iterables_of_texts_bytes_and_token_ids():
     found = list(records(["a", b"b", [1, 2], None, b"\xff"]))
     assert [record.content for record in found[:3]] == ["a", "b", [1, 2]]
     assert [record.problem for record in found[3:]] == ["no text field", "not UTF-8"]
+
+
+def test_what_is_no_text_and_no_token_ids_is_a_record_with_a_problem():
+    odd = [["a"], [1.5], [True], [None], [[1]], [10**30], np.array([0.5]), np.array(3), {"words": "x"}, 3.5]
+    assert {record.problem for record in records(odd)} == {corpus.NO_TEXT}
+    numbers = [{"text": "a row"}, np.array([1, 2]), torch.tensor([3, 4]), range(2), []]
+    assert [record.content for record in records(numbers)] == ["a row", [1, 2], [3, 4], [0, 1], []]
+
+
+def test_a_byte_order_mark_is_no_text(tmp_path):
+    (tmp_path / "a.txt").write_bytes(b"\xef\xbb\xbfone\n\nt\xffo")
+    (tmp_path / "b.jsonl").write_bytes(b'\xef\xbb\xbf{"text": "one"}\n')
+    assert [record.content for record in records(tmp_path)] == ["one", "", "one"]
+    assert "byte 9 is 0xff" in list(records(tmp_path))[1].detail
+
+
+def test_a_number_of_too_many_digits_is_one_bad_record(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"text": "a"}\n{"n": ' + "1" * 5000 + '}\n{"text": "b"}\n')
+    assert [record.problem for record in records(tmp_path / "a.jsonl")] == ["", corpus.NOT_JSON, ""]
+
+
+@pytest.mark.parametrize("texts", [[["a"]], [{"a": "b"}], [1], [1.5], [True]])
+def test_a_parquet_column_of_something_else_is_named(tmp_path, texts):
+    parquet.write_table(pa.table({"text": texts}), tmp_path / "a.parquet")
+    with pytest.raises(ValueError, match=r"a\.parquet: the column text holds .*; expected text"):
+        list(records(tmp_path / "a.parquet"))
+
+
+def test_parquet_by_dictionary_bytes_and_nothing(tmp_path):
+    for at, column in enumerate([pa.array(["a", "a"]).dictionary_encode(), pa.array([b"a", b"\xff"]), pa.nulls(2)]):
+        parquet.write_table(pa.table({"text": column}), tmp_path / f"{at}.parquet")
+    found = [record.content or record.problem for record in records(tmp_path)]
+    assert found == ["a", "a", "a", corpus.UNDECODABLE, corpus.NO_TEXT, corpus.NO_TEXT]
+
+
+def test_damaged_parquet_is_named(tmp_path):
+    path = tmp_path / "a.parquet"
+    parquet.write_table(pa.table({"text": [f"some words {at}" for at in range(5000)]}), path)
+    raw = bytearray(path.read_bytes())
+    raw[100:4000] = np.random.default_rng(0).bytes(3900)
+    path.write_bytes(raw)
+    with pytest.raises(ValueError, match=r"a\.parquet is damaged after row"):
+        list(records(path))
+
+
+def test_long_texts_from_python_are_cut_too(monkeypatch):
+    monkeypatch.setattr(corpus, "LONGEST", 9)
+    found = list(records(["рыба рыба", "рыба", "123456789", {"text": "1234567890"}, "\ud800" * 4]))
+    assert [(record.content, record.cut) for record in found] == [
+        ("рыба ", True), ("рыба", False), ("123456789", False), ("123456789", True), ("", True),
+    ]  # fmt: skip
 
 
 def test_a_text_too_long_is_cut_at_a_character(tmp_path, monkeypatch):

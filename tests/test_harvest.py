@@ -17,6 +17,7 @@ import pytest
 import torch
 from harvests import Oracle
 from models import random_transcoder, tiny_hf_model
+from safetensors.numpy import load_file, save_file
 
 import circuitlab as cl
 from circuitlab import corpus
@@ -24,7 +25,9 @@ from circuitlab.features import logit_weights
 from circuitlab.harvest import HarvestSettings, checkpoint, harvest, merge
 from circuitlab.harvest.engine import add_block
 from circuitlab.harvest.run import HarvestResult
+from circuitlab.harvest.sums import FixedSums
 from circuitlab.harvest.tally import Tally
+from circuitlab.random_dictionary import random_like
 
 ROOT = Path(__file__).resolve().parents[1]
 SETTINGS = HarvestSettings(
@@ -321,6 +324,121 @@ def test_a_damaged_checkpoint_says_so(model, tmp_path):
         harvest(model, token_records(), tmp_path, SETTINGS)
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text, arrays: text.pop("marks"),
+        lambda text, arrays: text.update(marks=None),
+        lambda text, arrays: text["marks"].pop("transcoder"),
+        lambda text, arrays: text.update(shards=[[0, "1"]]),
+        lambda text, arrays: text.update(next_block="5"),
+        lambda text, arrays: arrays.pop("n_active"),
+        lambda text, arrays: arrays.update(n_active=arrays["n_active"][:3]),
+        lambda text, arrays: arrays.update({"top.feature": arrays["top.feature"] + 10**6}),
+        lambda text, arrays: arrays.update(sums=arrays["sums"] - 2**62),
+    ],
+)
+def test_a_checkpoint_that_was_tampered_with_is_refused(model, harvested, tmp_path, damage):
+    path = shutil.copytree(harvested.folder, tmp_path / "store") / "tally.safetensors"
+    arrays = load_file(path)
+    text = json.loads(arrays["state.json"].tobytes())
+    damage(text, arrays)
+    save_file(arrays | {"state.json": np.frombuffer(json.dumps(text).encode(), np.uint8)}, path)
+    with pytest.raises(ValueError, match=r"tally\.safetensors cannot be read"):
+        harvest(model, token_records(), tmp_path / "store", SETTINGS)
+    with pytest.raises(ValueError, match=r"tally\.safetensors cannot be read"):
+        merge([tmp_path / "store"], tmp_path / "merged")
+
+
+def test_a_generator_gives_no_random_dictionary(model, tmp_path):
+    texts = iter(token_records())
+    harvest(model, texts, tmp_path, SETTINGS)
+    with pytest.raises(ValueError, match="no texts when it was read again: give a list or files"):
+        random_like(model, tmp_path, texts)
+
+
+def test_two_harvests_do_not_write_into_one_folder(model, harvested, tmp_path):
+    refused = []
+
+    def another(block, tally):
+        for folder_again in (lambda: harvest(model, token_records(), tmp_path, SETTINGS),
+                             lambda: merge([harvested.folder], tmp_path)):  # fmt: skip
+            with pytest.raises(ValueError, match="another harvest is writing into"):
+                folder_again()
+            refused.append(block.number)
+
+    harvest(model, token_records(), tmp_path, SETTINGS, checkpoint_seconds=0, progress=another)
+    assert len(refused) == 24
+    assert contents(tmp_path) == contents(harvested.folder)
+
+
+def test_a_finished_harvest_of_a_corpus_that_has_grown_says_so(model, tmp_path):
+    harvest(model, token_records(), tmp_path, SETTINGS)
+    assert harvest(model, iter(token_records()), tmp_path, SETTINGS, name="list of texts").n_tokens == 0
+    with pytest.raises(ValueError, match=r"is finished, and the corpus .* has changed since: its size was 90, now 91"):
+        harvest(model, [*token_records(), [1, 2, 3]], tmp_path, SETTINGS)
+    grown = harvest(model, [*token_records(), [1, 2, 3]], tmp_path, SETTINGS, resume=False)
+    assert grown.manifest.n_records == 90
+
+
+def test_a_store_half_replaced_passes_for_none(model, harvested, tmp_path, monkeypatch):
+    """Other settings that the manifest does not tell: killed between two files, the store must not look finished."""
+    harvest(model, token_records(), tmp_path, SETTINGS)
+    fewer, real = dataclasses.replace(SETTINGS, n_top=2), os.replace
+
+    def killed(source, target):
+        if Path(target).name == "features-001.parquet":
+            raise KeyboardInterrupt
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        harvest(model, token_records(), tmp_path, fewer, resume=False)
+    monkeypatch.undo()
+    with pytest.raises(FileNotFoundError, match="is no store"):
+        cl.Store(tmp_path)
+    harvest(model, token_records(), tmp_path, fewer)
+    ranks = [row["rank"] for layer in range(N_LAYERS) for row in as_rows(tmp_path, "examples", layer)]
+    assert max(ranks) == 1
+
+
+# ---- numbers that cannot be ----
+
+
+def test_activations_too_large_to_be_summed_are_refused(tmp_path):
+    transcoder = random_transcoder()
+    for weight in transcoder.W_enc:
+        weight.data.mul_(1e10)
+    huge = cl.load(tiny_hf_model("llama"), transcoder, check=False)
+    with pytest.raises(ValueError, match="add up to more than can be kept"):
+        harvest(huge, token_records(), tmp_path, SETTINGS)
+
+
+def test_sums_never_wrap_around():
+    sums, at = FixedSums(2), np.array([0])
+    for _ in range(3):
+        sums.add(np.array([1]), at, np.full(4, 2.0**50))
+    for values in (np.full(64, 2.0**50), np.array([2.0**54]), np.array([2.0**63]), np.array([np.inf])):
+        with pytest.raises(ValueError, match=r"feature 0 .* add up to more"):
+            FixedSums(2).add(at, at, values)
+    sums.add(np.array([1]), at, np.full(3, 2.0**50))
+    with pytest.raises(ValueError, match=r"feature 1 .* add up to more"):
+        sums.add(np.array([1]), at, np.array([2.0**50]))
+    with pytest.raises(ValueError, match=r"feature 1 .* add up to more"):
+        sums.merge(sums.words.copy())
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_activations_that_are_no_numbers_are_refused(tmp_path, value):
+    broken = cl.load(tiny_hf_model("llama"), random_transcoder(), check=False)
+    with torch.no_grad():
+        broken.transcoder.b_enc[1][3] = value
+        if np.isnan(value):
+            broken.model.bridge.original_model.get_input_embeddings().weight[5] = value
+    with pytest.raises(ValueError, match=r"is NaN or infinite: load the model with dtype=float32"):
+        harvest(broken, token_records(), tmp_path, SETTINGS)
+
+
 # ---- a full disk ----
 
 
@@ -337,7 +455,7 @@ def test_a_full_disk_keeps_the_last_checkpoint(model, harvested, tmp_path, monke
     monkeypatch.setattr(checkpoint, "save_file", full)
     with pytest.raises(OSError, match="is full: what was harvested of the first 24 records is kept; free some space"):
         harvest(model, token_records(), tmp_path, SETTINGS, checkpoint_seconds=0)
-    assert [path.name for path in tmp_path.iterdir()] == ["tally.safetensors"]
+    assert sorted(contents(tmp_path)) == [".harvest.lock", "tally.safetensors"]
     monkeypatch.undo()
     harvest(model, token_records(), tmp_path, SETTINGS)
     assert contents(tmp_path) == contents(harvested.folder)

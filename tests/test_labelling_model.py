@@ -1,12 +1,17 @@
 """Labels by a language model, against a local stand-in that speaks the protocol and misbehaves in every known way."""
 
+import gzip
 import json
 import re
+import socket
+import threading
 import time
+import traceback
+from contextlib import suppress
 
 import pytest
 from click.testing import CliRunner
-from endpoint import stand_in
+from endpoint import completion, stand_in
 from test_labelling import Truth
 
 from circuitlab.cli import main
@@ -14,6 +19,7 @@ from circuitlab.labelling.contexts import Context, StoreContexts
 from circuitlab.labelling.endpoint import Budget, Endpoint, EndpointFailed, Spent
 from circuitlab.labelling.from_model import label_with_model
 from circuitlab.labelling.prompts import Nonsense, label_messages, marked, read_fits, read_label
+from circuitlab.labelling.transport import LARGEST_BODY
 
 pytest.importorskip("openai", reason="the openai library, of the labels extra, is not installed")
 HELLO = [{"role": "user", "content": "hello"}]
@@ -191,6 +197,118 @@ def test_the_rate_is_limited_and_the_key_goes_to_the_endpoint_alone(tmp_path, mo
         assert sum(asking.waits) == pytest.approx(2 + 2, abs=1.5)
         assert server.headers[0]["authorization"] == "Bearer sesame"
     assert not any("sesame" in path.read_text() for path in (tmp_path / "cache").rglob("*.json"))
+
+
+@pytest.mark.parametrize(
+    "say",
+    [
+        lambda *_: (401, {}, '{"error": {"message": "wrong key sk-sesame\\u001b[31m"}}'),
+        lambda *_: (500, {}, '{"error": {"message": "' + "x" * 170 + 'sk-sesame"}}'),
+        lambda *_: (307, {"Location": "http://127.0.0.1:9/sk-sesame"}, ""),
+    ],
+)
+def test_no_error_tells_the_key_or_moves_the_cursor(tmp_path, monkeypatch, say):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-sesame")
+    with stand_in(say) as server, pytest.raises(EndpointFailed) as failed:
+        endpoint(server, tmp_path, retries=0).ask(HELLO)
+    told = "".join(traceback.format_exception(failed.value))
+    assert "sk-se" not in told
+    assert "\x1b" not in told
+
+
+def test_an_answer_that_holds_the_key_is_kept_without_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-sesame")
+    with stand_in(lambda *_: "your key is sk-sesame!") as server:
+        assert endpoint(server, tmp_path).ask(HELLO) == "your key is …!"
+    assert not any("sesame" in path.read_text() for path in (tmp_path / "cache").rglob("*.json"))
+
+
+def test_keys_that_cannot_be_sent_and_addresses_with_one(tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match="no name and key: put the key into the environment") as refused:
+        Endpoint("http://me:sesame@localhost/v1", "m")
+    assert "sesame" not in str(refused.value)
+    with stand_in(lambda *_: "yes") as server:
+        for key in ("", " sesame\n"):
+            monkeypatch.setenv("OPENAI_API_KEY", key)
+            assert endpoint(server, tmp_path, cache=None).ask(HELLO) == "yes"
+        for key in ("ses\name", "sésame"):
+            monkeypatch.setenv("OPENAI_API_KEY", key)
+            with pytest.raises(EndpointFailed, match="OPENAI_API_KEY holds a character that cannot be sent"):
+                endpoint(server, tmp_path).ask(HELLO)
+        assert len(server.asked) == 2
+
+
+def test_nobody_is_followed_to_another_address(tmp_path):
+    with stand_in(lambda *_: "secrets?") as other:
+        moved = (307, {"Location": f"{other.url}/chat/completions"}, "")
+        with stand_in(lambda *_: moved) as server, pytest.raises(EndpointFailed, match=f"sends on to {other.url}"):
+            endpoint(server, tmp_path).ask(HELLO)
+        assert not other.asked
+
+
+def test_an_answer_that_drips_is_not_waited_for(tmp_path):
+    """Each byte comes within the time that one may take; the whole does not."""
+    stopped = threading.Event()
+
+    def drip(server: socket.socket) -> None:
+        connection = server.accept()[0]
+        connection.recv(65_536)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n")
+        with suppress(OSError):
+            while not stopped.wait(0.05):
+                connection.sendall(b" ")
+        connection.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=drip, args=(server,))
+        thread.start()
+        began = time.monotonic()
+        asking = Endpoint(f"http://127.0.0.1:{server.getsockname()[1]}/v1", "m", timeout=0.4, retries=0)
+        with pytest.raises(EndpointFailed, match=r"no answer within 0\.4 s"):
+            asking.ask(HELLO)
+        assert time.monotonic() - began < 10
+        stopped.set()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        (" " * (LARGEST_BODY + 1) + "{}", {}),
+        (gzip.compress(b" " * 2**26, 1).decode("latin-1"), {"Content-Encoding": "gzip"}),
+    ],
+)
+def test_a_huge_answer_is_not_read(tmp_path, body, headers):
+    huge = (200, headers, body)
+    with stand_in(lambda *_: huge) as server, pytest.raises(EndpointFailed, match="an answer of more than"):
+        endpoint(server, tmp_path, retries=0).ask(HELLO)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"choices": {"a": 1}}, None),
+        ({"choices": 5}, None),
+        ({"choices": [None]}, ""),
+        ({"usage": {"prompt_tokens": 10**400, "completion_tokens": -1}}, "hi"),
+        ({"usage": [1]}, "hi"),
+    ],
+)
+def test_answers_of_another_shape(tmp_path, changes, said):
+    body = json.dumps({**json.loads(completion("hi")), **changes})
+    with stand_in(lambda *_: (200, {}, body)) as server:
+        asking = endpoint(server, tmp_path, retries=0, budget=Budget(cost=1, price_in=1.0))
+        if said is None:
+            with pytest.raises(EndpointFailed, match="failed 1 times"):
+                asking.ask(HELLO)
+        else:
+            assert asking.ask(HELLO) == said
+        assert asking.usage.tokens_in < 10**6
+
+
+def test_an_answer_nested_without_end_is_a_failure(tmp_path):
+    with stand_in(lambda *_: (200, {}, "[" * 200_000)) as server, pytest.raises(EndpointFailed, match="recursion"):
+        endpoint(server, tmp_path, retries=0).ask(HELLO)
 
 
 def test_settings_that_cannot_be_kept_are_refused():

@@ -45,8 +45,10 @@ def active_features(model: Model, transcoder: Transcoder, batch: Batch) -> Activ
     parts = []
     for layer, site in enumerate(sites):
         x = seen.pop(site)[where].to(transcoder.dtype)
+        _require_finite(x.float().cpu().numpy(), f"what the encoder of layer {layer} reads")
         for first, values in _activations(transcoder, layer, x):
             feature, token, value = _nonzero(values)
+            _require_finite(value, f"an activation of layer {layer}")
             parts.append((feature + (layer * transcoder.config.n_features + first), token, value))
     feature, token, value = (np.concatenate(column) for column in zip(*parts, strict=True))
     row, pos = np.nonzero(counted)
@@ -66,6 +68,15 @@ def _activations(transcoder: Transcoder, layer: int, x: Float[Tensor, "token d_m
         rows = slice(first, first + step)
         pre = torch.addmm(bias[rows, None], weight[rows], x.T)
         yield first, pre if threshold is None else pre.mul_(pre > threshold[rows, None])
+
+
+def _require_finite(values: np.ndarray, what: str) -> None:
+    """ValueError for NaN and infinity, which would be counted as silence or spoil every sum."""
+    if not np.isfinite(values).all():
+        raise ValueError(
+            f"{what} is NaN or infinite: load the model with dtype=float32 where it is half precision, and look "
+            "whether the transcoder is made for it"
+        )
 
 
 def _nonzero(values: Float[Tensor, "feat token"]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

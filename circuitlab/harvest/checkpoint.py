@@ -11,19 +11,21 @@ import errno
 import json
 import os
 import re
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from circuitlab.harvest.tally import Tally
 from circuitlab.store.schema import TALLY_FILE
 
+LOCK_FILE = ".harvest.lock"
 _TEXT = "state.json"
 
 
@@ -37,6 +39,8 @@ class State:
     digest: str = ""
     finished: bool = False
     shards: list[list[int]] = field(default_factory=list)
+    size: int | None = None
+    """Of the whole corpus where that is known beforehand, in `corpus.total_size`'s unit."""
 
     def save(self, folder: Path) -> None:
         """Write the state; an interruption or a full disk leaves the one before. Raises OSError."""
@@ -46,6 +50,7 @@ class State:
             "digest": self.digest,
             "finished": self.finished,
             "shards": self.shards,
+            "size": self.size,
             "skipped": dict(self.tally.skipped),
         }
         raw = np.frombuffer(json.dumps(text, sort_keys=True, ensure_ascii=False).encode(), np.uint8)
@@ -79,9 +84,55 @@ def read_state(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     try:
         arrays = load_file(path)
         text = json.loads(arrays.pop(_TEXT).tobytes())
-    except (SafetensorError, KeyError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read ({error}): harvest with --fresh to start anew") from error
+        _require_state(text)
+    except (SafetensorError, KeyError, ValueError, TypeError, RecursionError) as error:
+        raise _damaged(path, error) from error
     return text, arrays
+
+
+def _require_state(text: Any) -> None:
+    """ValueError, KeyError or TypeError unless everything is there that is asked for later."""
+    kinds = {"marks": dict, "next_block": int, "digest": str, "finished": bool, "shards": list, "skipped": dict}
+    wrong = [name for name, kind in kinds.items() if type(text[name]) is not kind]
+    marks = text["marks"]
+    wrong += [name for name in ("model", "transcoder", "settings") if type(marks[name]) is not dict]
+    if wrong or not all(type(n) is int for part, of in text["shards"] for n in (part, of)):
+        raise ValueError(f"its {', '.join(wrong) or 'shards'} are of another kind than expected")
+    named = [marks[what][key] for what in ("model", "transcoder") for key in ("name", "fingerprint")]
+    sizes = [marks["transcoder"][key] for key in ("n_layers", "n_features")]
+    if not all(isinstance(name, str) for name in [*named, marks["corpus"]]) or not all(type(n) is int for n in sizes):
+        raise ValueError("its marks are not those of a harvest")
+
+
+def merge_arrays(tally: Tally, folder: Path, text: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+    """Add what `read_state` gave to a tally; ValueError where its arrays are not those of such a tally."""
+    try:
+        with np.errstate(invalid="raise"):
+            tally.merge(arrays, text["skipped"])
+    except (KeyError, ValueError, TypeError, IndexError, ArithmeticError) as error:
+        raise _damaged(folder / TALLY_FILE, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> ValueError:
+    return ValueError(f"{path} cannot be read ({error}): harvest with --fresh to start anew")
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """The folder for this harvest alone; ValueError where another writes into it. A killed process holds nothing."""
+    lock = FileLock(folder / LOCK_FILE, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise ValueError(
+            f"another harvest is writing into {folder}: wait until it has ended, or name another folder"
+        ) from None
+    except NotImplementedError:  # a file system without locks: two at once are then the user's to avoid
+        pass
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def clear_drafts(folder: Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as parquet
 
-from circuitlab.harvest.checkpoint import State, clear_drafts, read_state
+from circuitlab.harvest.checkpoint import State, clear_drafts, locked, merge_arrays, read_state
 from circuitlab.harvest.run import WHOLE, manifest_of, require_same
 from circuitlab.harvest.settings import HarvestSettings
 from circuitlab.harvest.tables import WEIGHT_COLUMNS, layer_tables
@@ -39,16 +39,17 @@ def merge(folders: Sequence[str | Path], out: str | Path) -> Manifest:
     marks = first["marks"]
     n_layers, n_features = marks["transcoder"]["n_layers"], marks["transcoder"]["n_features"]
     tally = Tally(n_layers * n_features, HarvestSettings(**marks["settings"]))
-    for text, arrays in found:
-        tally.merge(arrays, text["skipped"])
+    for path, (text, arrays) in zip(paths, found, strict=True):
+        merge_arrays(tally, path, text, arrays)
     shards = _joined([tuple(shard) for text, _ in found for shard in text["shards"]])
-    state = State(marks, tally, first["next_block"], first["digest"], True, shards)
+    state = State(marks, tally, first["next_block"], first["digest"], True, shards, first.get("size"))
     out.mkdir(parents=True, exist_ok=True)
-    clear_drafts(out)
-    state.save(out)
-    tokens = parquet.read_table(paths[0] / TOKENS_FILE)["token"].to_pylist()
-    tables = layer_tables(tally, n_layers, lambda layer: _weight_columns(paths[0], layer))
-    write_store(out, manifest_of(state), tables, tokens)
+    with locked(out):
+        clear_drafts(out)
+        state.save(out)
+        tokens = parquet.read_table(paths[0] / TOKENS_FILE)["token"].to_pylist()
+        tables = layer_tables(tally, n_layers, lambda layer: _weight_columns(paths[0], layer))
+        write_store(out, manifest_of(state), tables, tokens)
     if any((path / LABELS_FILE).is_file() for path in paths):
         Labels(out).merge([path for path in paths if path != out])
     return Manifest.read(out)

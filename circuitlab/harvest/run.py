@@ -23,7 +23,7 @@ from tqdm.auto import tqdm
 from circuitlab import corpus as texts
 from circuitlab.evidence import NEURONS
 from circuitlab.harvest.blocks import Block, blocks
-from circuitlab.harvest.checkpoint import State, clear_drafts, is_full, read_state
+from circuitlab.harvest.checkpoint import State, clear_drafts, is_full, locked, merge_arrays, read_state
 from circuitlab.harvest.engine import Engine, Local
 from circuitlab.harvest.fingerprint import fingerprint
 from circuitlab.harvest.settings import HarvestSettings
@@ -83,13 +83,15 @@ def harvest(
     texts.records(corpus)
     marks = _marks(model, settings, name or texts.describe(corpus))
     out.mkdir(parents=True, exist_ok=True)
-    state, done = _begin(out, marks, model, settings, shard, resume)
-    run = _Run(model, corpus, out, state, settings, shard, checkpoint_seconds, progress)
-    if not done:
-        run.read(engine or Local(model))
-        run.write()
-    if not keep_tally:
-        (out / TALLY_FILE).unlink(missing_ok=True)
+    with locked(out):
+        state, done = _begin(out, marks, model, settings, shard, resume)
+        _require_size(out, state, texts.total_size(corpus))
+        run = _Run(model, corpus, out, state, settings, shard, checkpoint_seconds, progress)
+        if not done:
+            run.read(engine or Local(model))
+            run.write()
+        if not keep_tally:
+            (out / TALLY_FILE).unlink(missing_ok=True)
     return HarvestResult(out, Manifest.read(out), run.n_new, run.seconds)
 
 
@@ -128,13 +130,24 @@ def _begin(
             raise ValueError(
                 f"{out} holds the shards {text['shards']} of this corpus, not {state.shards}: name another"
             )
-        state.tally.merge(arrays, text["skipped"])
+        merge_arrays(state.tally, out, text, arrays)
+        state.size = text.get("size")
         state.next_block, state.digest, state.finished = text["next_block"], text["digest"], text["finished"]
     elif resume and (out / MANIFEST).is_file():
         before = Manifest.read(out)
         require_same(out, {"model": before.model, "transcoder": before.transcoder}, marks)
     done = state.finished and (out / MANIFEST).is_file() and Manifest.read(out) == manifest_of(state)
     return state, done
+
+
+def _require_size(out: Path, state: State, now: int | None) -> None:
+    """ValueError where the corpus of a finished harvest has grown or shrunk; else the state has its size."""
+    if state.finished and None not in (state.size, now) and state.size != now:
+        raise ValueError(
+            f"{out} is finished, and the corpus {state.marks['corpus']} has changed since: its size was "
+            f"{state.size:,}, now {now:,}. Name another folder, or use --fresh (resume=False) to replace it"
+        )
+    state.size = now
 
 
 def require_same(folder: Path, before: dict[str, Any], now: dict[str, Any]) -> None:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import numpy as np
 
 HIGH, LOW = 8, 40
+LARGEST = 2.0**54
+"""What a sum may reach."""
 
 
 class FixedSums:
@@ -19,17 +21,33 @@ class FixedSums:
         self.words = np.zeros((n, 2), np.int64)
 
     def add(self, features: np.ndarray, starts: np.ndarray, values: np.ndarray) -> None:
-        """Add float64 `values[starts[i]:starts[i + 1]]` to `features[i]`, which are all different."""
+        """Add positive float64 `values[starts[i]:starts[i + 1]]` to `features[i]`, which are all different.
+
+        ValueError where a sum gets larger than `LARGEST`.
+        """
+        if not values.max() * len(values) < LARGEST:
+            self._require(features, np.add.reduceat(values, starts))
         scaled = values * 2.0**HIGH
         high = np.floor(scaled)
         low = np.rint((scaled - high) * 2.0 ** (LOW - HIGH))
         self.words[features, 0] += np.add.reduceat(high.astype(np.int64), starts)
         self.words[features, 1] += np.add.reduceat(low.astype(np.int64), starts)
         self._carry()
+        self._require(features, self.words[features, 0] * 2.0**-HIGH)
 
     def merge(self, words: np.ndarray) -> None:
         self.words += words
         self._carry()
+        self._require(np.arange(len(self.words)), self.words[:, 0] * 2.0**-HIGH)
+
+    @staticmethod
+    def _require(features: np.ndarray, sums: np.ndarray) -> None:
+        beyond = np.flatnonzero(~((sums >= 0) & (sums < LARGEST)))
+        if len(beyond):
+            raise ValueError(
+                f"the activations of feature {features[beyond[0]]} (counted over all layers) or their squares add up "
+                f"to more than can be kept, {LARGEST:.2g}: is the transcoder made for this model?"
+            )
 
     def _carry(self) -> None:
         carry = self.words[:, 1] >> (LOW - HIGH)

@@ -4,9 +4,12 @@
     budget     requests, tokens and cost; a request that could exceed one is not sent, and `Spent` says which
     rate       at most so many requests a minute, from this process
     retries    connection errors, timeouts, 408, 409, 429 and 5xx, after 1, 2, 4, … seconds or what Retry-After says
-    stalled    after the last retry, or at once for other errors: `EndpointFailed`, with the reason in one line
+    stalled    a whole answer is due within `timeout`, however slowly it drips; a very large one
+               is not read on, and nobody is followed to another address (transport.py)
+    failed     after the last retry, or at once for other errors: `EndpointFailed`, with the reason in one line
 
-The key is read from the environment (OPENAI_API_KEY) by the openai library and is never written anywhere.
+The key is read from the environment (OPENAI_API_KEY) and is never written anywhere: where an answer or an error of the
+endpoint holds it, it is taken out.
 """
 
 from __future__ import annotations
@@ -20,12 +23,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from circuitlab.formats.files import write_atomically
 from circuitlab.labelling.prompts import LONGEST_ANSWER, Messages
+from circuitlab.labelling.transport import bound, within
 
 RETRIED = {408, 409, 429}
 LONGEST_WAIT = 60.0
+MOST_TOKENS = 10**9
+"""Tokens that an answer may say it took; beyond that it is not believed."""
+KEY = "OPENAI_API_KEY"
 CHARACTERS_PER_TOKEN = 3
 """A low estimate, so that a request's tokens are rather over- than underestimated before it is sent."""
 
@@ -88,6 +96,8 @@ class Endpoint:
     def __post_init__(self) -> None:
         if not self.url.startswith(("http://", "https://")):
             raise ValueError(f"{self.url!r} is no address of an endpoint: write http://host:port/v1 or https://…")
+        if "@" in urlsplit(self.url).netloc:
+            raise ValueError(f"an endpoint's address holds no name and key: put the key into the environment, {KEY}")
         if not self.per_minute > 0 or not self.timeout > 0:
             raise ValueError(f"per_minute={self.per_minute} and timeout={self.timeout} must be above 0")
 
@@ -127,40 +137,65 @@ class Endpoint:
         failure = ""
         for attempt in range(self.retries + 1):
             self._allow(messages)
+            client = self._connected()
             self._wait_for_turn()
             self.usage.requests += 1
             try:
-                return self._answer(messages)
+                return self._answer(client, messages)
             except openai.APIStatusError as error:
-                code, failure = error.status_code, f"{error.status_code}: {str(error)[:200]}"
+                code, failure = error.status_code, f"{error.status_code}: {self._said(error)}"
                 wait = _retry_after(error.response.headers.get("retry-after"))
+                if 300 <= code < 400:
+                    failure += f" (it sends on to {self._clean(error.response.headers.get('location', 'nowhere'))})"
                 if code not in RETRIED and code < 500:
-                    raise EndpointFailed(f"{self.url} refused the request with {failure}") from error
-            except openai.APITimeoutError as error:
-                failure, wait = f"no answer within {self.timeout:g} s ({error})", None
-            except (openai.APIConnectionError, openai.APIResponseValidationError, ValueError, TypeError) as error:
-                failure, wait = str(error)[:200] or type(error).__name__, None
+                    raise EndpointFailed(f"{self.url} refused the request with {failure}") from None
+            except (openai.APITimeoutError, TimeoutError):
+                failure, wait = f"no answer within {self.timeout:g} s", None
+                self._client = None  # what still drips in from there is nobody's answer
+            except (openai.APIError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+                failure, wait = self._said(error), None
             if attempt < self.retries:
                 self.sleep(min(LONGEST_WAIT, wait if wait is not None else 2.0**attempt * random.uniform(0.8, 1.2)))
         raise EndpointFailed(f"{self.url} failed {self.retries + 1} times, the last time with {failure}")
 
-    def _answer(self, messages: Messages) -> str:
+    def _answer(self, client: Any, messages: Messages) -> str:
         """One request. An answer without text is the empty text; a very long one is cut."""
         made: Any = {"model": self.model, "messages": messages, "max_tokens": self.max_tokens, "temperature": 0}
-        found = self._connected().chat.completions.create(**made)
+        found = within(self.timeout, lambda: client.chat.completions.create(**made))
         usage = getattr(found, "usage", None)
         counted = [getattr(usage, name, None) for name in ("prompt_tokens", "completion_tokens")]
-        tokens_in, tokens_out = (value if isinstance(value, int) and value >= 0 else None for value in counted)
+        tokens_in, tokens_out = (
+            value if isinstance(value, int) and 0 <= value <= MOST_TOKENS else None for value in counted
+        )
         self._count(self._estimate(messages) if tokens_in is None else tokens_in, tokens_out or 0)
         choices = getattr(found, "choices", None)
         content = getattr(getattr(choices[0], "message", None), "content", None) if choices else None
-        return content[: LONGEST_ANSWER + 1] if isinstance(content, str) else ""
+        return self._without_key(content)[: LONGEST_ANSWER + 1] if isinstance(content, str) else ""
 
     def _connected(self) -> Any:
         if self._client is None:
-            key = os.environ.get("OPENAI_API_KEY", "none")
-            self._client = _openai().OpenAI(base_url=self.url, api_key=key, timeout=self.timeout, max_retries=0)
+            openai, key = _openai(), _key() or "none"
+            if not (key.isascii() and key.isprintable()):
+                raise EndpointFailed(f"the key in {KEY} holds a character that cannot be sent: set it anew")
+            plain = {"Accept-Encoding": "identity"}
+            http = openai.DefaultHttpxClient(follow_redirects=False, event_hooks={"response": [bound]}, headers=plain)
+            options: Any = {"base_url": self.url, "timeout": self.timeout, "max_retries": 0, "http_client": http}
+            self._client = openai.OpenAI(api_key=key, default_headers=plain, **options)
         return self._client
+
+    # ---- what is told of an error ----
+
+    def _said(self, error: Exception) -> str:
+        return self._clean(str(error) or type(error).__name__)
+
+    def _clean(self, text: str) -> str:
+        """The beginning of what an endpoint says, on one line, without the key."""
+        shown = "".join(letter if letter.isprintable() else " " for letter in self._without_key(text))
+        return " ".join(shown[:2000].split())[:200]
+
+    @staticmethod
+    def _without_key(text: str) -> str:
+        return text.replace(_key(), "…") if _key() else text
 
     # ---- limits ----
 
@@ -191,6 +226,10 @@ class Endpoint:
         if wait > 0:
             self.sleep(wait)
         self._last = time.monotonic()
+
+
+def _key() -> str:
+    return os.environ.get(KEY, "").strip()
 
 
 def _openai() -> Any:

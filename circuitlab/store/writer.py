@@ -1,7 +1,8 @@
 """Writes a store, so that a reader sees the old one or the new one.
 
-All files are written beside their names first and moved there when every one is whole; the manifest is moved last. A
-disk that is full leaves what was there. `labels.parquet` is not touched: labels outlive a harvest.
+All files are written beside their names first and moved there when every one is whole. While they are moved there is no
+manifest: whoever is killed then leaves no mixture that passes for a store. A disk that is full leaves what was there.
+`labels.parquet` is not touched: labels outlive a harvest.
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ def write_store(folder: str | Path, manifest: Manifest, layers: Iterable[LayerTa
         vocabulary = pa.table({"token_id": range(len(tokens)), "token": list(tokens)}, schema=TOKENS)
         _draft(drafts, folder / TOKENS_FILE, vocabulary, TOKENS, 65_536)
         _draft_text(drafts, folder / MANIFEST, manifest.to_json())
+        (folder / MANIFEST).unlink(missing_ok=True)
         for draft, path in drafts:
             os.replace(draft, path)
     finally:
