@@ -261,6 +261,26 @@ def test_killed_at_any_moment_it_goes_on(tmp_path):
     assert contents(tmp_path / "killed") == contents(tmp_path / "undisturbed")
 
 
+def test_what_a_killed_process_was_writing_goes(model, harvested, tmp_path):
+    """safetensors writes under a name of its own beside the file."""
+    left = tmp_path / ".tally.safetensors.1.part"
+    left.mkdir()
+    (left / ".tmpAbCdEf").write_bytes(b"half a tally")
+    (tmp_path / ".features-000.parquet.1.part").write_bytes(b"half a table")
+    beside = []
+    real = checkpoint.save_file
+
+    def looking(arrays, path):
+        beside.append(Path(path).parent != tmp_path)
+        real(arrays, path)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(checkpoint, "save_file", looking)
+        harvest(model, token_records(), tmp_path, SETTINGS)
+    assert beside == [True]
+    assert contents(tmp_path) == contents(harvested.folder)
+
+
 def go_on_and_kill(folder: Path, texts: Path, n_blocks: int, seconds: float) -> None:
     """Run the harvest in a process of its own; kill it so many blocks and seconds after it began."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -7,7 +7,8 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
-from circuitlab.formats.transcoders import read_transcoder, write_transcoder
+from circuitlab.formats.transcoders import convert_transcoder, read_transcoder, write_transcoder
+from circuitlab.formats.transcoders.tensor_files import headers
 from circuitlab.transcoder import Transcoder, TranscoderConfig
 
 N_LAYERS, N_FEATURES, D_MODEL = 3, 8, 4
@@ -243,3 +244,42 @@ def test_addresses_without_files(tmp_path):
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(settings | {"transcoders": ["hf://owner/repo/layer_0"]}))
     with pytest.raises(FileNotFoundError, match=r"no layer_0\.safetensors; its config\.yaml lists addresses"):
         read_transcoder(tmp_path)
+
+
+# ---- numbers of 8 bits, and tensors that are more than their file ----
+
+
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2])
+def test_numbers_of_8_bits_are_read_where_they_can_be_computed_with(tmp_path, dtype):
+    folder = write_transcoder(random_transcoder("plt"), tmp_path / "set")
+    for layer in range(N_LAYERS):
+        path = folder / f"layer_{layer}.safetensors"
+        save_file({key: tensor.to(dtype) for key, tensor in load_file(path).items()}, path)
+    written = load_file(folder / "layer_0.safetensors")
+    x, rows = torch.randn(3, D_MODEL), torch.tensor([5, 1])
+    for lazy in (False, True):
+        assert read_transcoder(folder, lazy=lazy).dtype == torch.bfloat16
+        found = read_transcoder(folder, dtype=torch.float32, lazy=lazy)
+        assert torch.equal(found.W_enc[0], written["W_enc"].float())
+        assert torch.equal(found.decoder_rows(0, 0, rows), written["W_dec"].float()[rows])
+        assert torch.isfinite(found.encode(0, x)).all()
+    converted = read_transcoder(convert_transcoder(folder, tmp_path / "clt", "clt"), dtype=torch.float32)
+    assert torch.equal(converted.W_enc[0], written["W_enc"].float())
+    written["W_enc"].view(torch.uint8)[0, 0] = 0x7F  # not a number, in both
+    save_file(written, folder / "layer_0.safetensors")
+    with pytest.raises(ValueError, match=r"layer_0\.safetensors: W_enc holds 1 NaN"):
+        read_transcoder(folder)
+
+
+@pytest.mark.parametrize(
+    ("tensor", "said"),
+    [
+        (torch.zeros(1).expand(10**6, 10**6), "a claims 1,000,000,000,000 numbers and holds 4 bytes: refused"),
+        (torch.eye(3).to_sparse(), "a is a sparse, quantized or empty tensor"),
+        (torch.zeros(3, device="meta"), "a is a sparse, quantized or empty tensor"),
+    ],
+)
+def test_a_pickled_tensor_is_no_more_than_its_file(tmp_path, tensor, said):
+    torch.save({"a": tensor}, tmp_path / "a.pt")
+    with pytest.raises(ValueError, match=said):
+        headers(tmp_path / "a.pt")

@@ -11,6 +11,7 @@ import torch
 from models import random_transcoder
 
 from circuitlab.formats.transcoders import read_transcoder, write_transcoder
+from circuitlab.weights import OnDisk
 
 TRACE = """
 import sys
@@ -82,6 +83,24 @@ def test_reading_in_blocks_is_reading(tmp_path, monkeypatch):
     for layer in range(3):
         assert torch.allclose(stored.pre_activations(layer, x), held.pre_activations(layer, x), atol=1e-6)
     assert torch.allclose(stored.pre_activations(0, x[0, 0]), held.pre_activations(0, x[0, 0]), atol=1e-6)
+
+
+def test_an_encoder_is_never_in_memory_as_a_whole(monkeypatch):
+    weight, asked = torch.randn(100, 8, generator=torch.Generator().manual_seed(0)), []
+
+    class Stored:
+        shape, where = (100, 8), "a file"
+
+        def rows(self, features, output=None):
+            asked.append(weight[features].shape[0])
+            return weight[features]
+
+    monkeypatch.setattr("circuitlab.weights.BLOCK", 7 * 8)
+    x = torch.randn(3, 8)
+    found = OnDisk([Stored()], None, torch.float32).read(0, x, torch.ones(100))
+    assert torch.allclose(found, x @ weight.T + 1, atol=1e-6)
+    assert max(asked) == 7
+    assert sum(asked) == 100
 
 
 def test_the_limit_is_the_containers_where_there_is_one(tmp_path, monkeypatch):

@@ -11,6 +11,7 @@ import errno
 import json
 import os
 import re
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -55,13 +56,13 @@ class State:
         }
         raw = np.frombuffer(json.dumps(text, sort_keys=True, ensure_ascii=False).encode(), np.uint8)
         path = folder / TALLY_FILE
-        draft = path.with_name(f".{path.name}.{os.getpid()}.part")
+        drafts = folder / f".{path.name}.{os.getpid()}.part"  # a folder: save_file leaves files of its own when killed
+        drafts.mkdir(exist_ok=True)
         try:
-            _write(draft, {_TEXT: raw} | self.tally.arrays())
-            os.replace(draft, path)
+            _write(drafts / path.name, {_TEXT: raw} | self.tally.arrays())
+            os.replace(drafts / path.name, path)
         finally:
-            with suppress(OSError):
-                draft.unlink(missing_ok=True)
+            shutil.rmtree(drafts, ignore_errors=True)
 
 
 def _write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
@@ -138,8 +139,11 @@ def locked(folder: Path) -> Iterator[None]:
 def clear_drafts(folder: Path) -> None:
     """Remove what a killed process left half written."""
     for draft in folder.glob(".*.part"):
-        with suppress(OSError):
-            draft.unlink()
+        if draft.is_dir() and not draft.is_symlink():
+            shutil.rmtree(draft, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                draft.unlink()
 
 
 def is_full(error: OSError) -> bool:

@@ -55,7 +55,8 @@ def read_transcoder(
     lazy: bool | None = None,
     fetched: Mapping[str, Path] | None = None,
 ) -> Transcoder:
-    """The transcoder of a local folder, on `device` (default: the CPU) and in `dtype` (default: the files').
+    """The transcoder of a local folder, on `device` (default: the CPU) and in `dtype` (default: the files'; bfloat16
+    for numbers of 8 bits, which are the same there and cannot be computed with).
 
     `lazy` leaves encoders and decoders in their files; None does so where they would take more than a quarter of the
     free memory. Errors are those of `find_transcoder`, and ValueError for NaN and infinite weights.
@@ -70,7 +71,7 @@ def build(
     lazy: bool | None = None,
 ) -> Transcoder:
     """The transcoder whose matrices were found; see `read_transcoder`."""
-    dtype = dtype or found.layers[0]["W_enc"].dtype
+    dtype = dtype or computable(found.layers[0]["W_enc"].dtype)
     if lazy is None:
         lazy = found.n_parameters * dtype.itemsize > free_memory(device) / 4
     with torch.device("meta"):
@@ -86,10 +87,16 @@ def build(
 
 def _read(stored: Stored, device: str | torch.device | None, dtype: torch.dtype) -> Tensor:
     tensor = stored.rows()
+    tensor = tensor.to(computable(tensor.dtype))
     bad = int((~torch.isfinite(tensor)).sum())
     if bad:
         raise ValueError(f"{stored.where} holds {bad} NaN or infinite numbers of {tensor.numel()}; expected none")
     return tensor.to(device=device or "cpu", dtype=dtype)
+
+
+def computable(dtype: torch.dtype) -> torch.dtype:
+    """The same, or bfloat16 for a floating-point type of 8 bits: it holds all of their numbers."""
+    return torch.bfloat16 if dtype.itemsize == 1 else dtype
 
 
 def free_memory(device: str | torch.device | None = None) -> int:

@@ -203,4 +203,17 @@ def _state_dict(path: Path) -> Mapping[str, Tensor]:
             found = found[key]
     if not isinstance(found, dict):
         raise ValueError(f"{path} holds {type(found).__name__}, expected a state dict: names and tensors")
-    return {key: tensor for key, tensor in found.items() if isinstance(key, str) and isinstance(tensor, Tensor)}
+    tensors = {key: tensor for key, tensor in found.items() if isinstance(key, str) and isinstance(tensor, Tensor)}
+    for key, tensor in tensors.items():
+        _require_plain(path, key, tensor)
+    return tensors
+
+
+def _require_plain(path: Path, key: str, tensor: Tensor) -> None:
+    """ValueError for what is no array of numbers that the file holds, as a view that repeats one number for ever."""
+    shown = key if len(key) <= 80 else f"{key[:79]}…"
+    if tensor.layout != torch.strided or tensor.is_quantized or tensor.device.type == "meta":
+        raise ValueError(f"{path}: {shown} is a sparse, quantized or empty tensor; expected plain numbers")
+    held = tensor.untyped_storage().nbytes()
+    if tensor.numel() * tensor.element_size() > held:
+        raise ValueError(f"{path}: {shown} claims {tensor.numel():,} numbers and holds {held:,} bytes: refused")
