@@ -16,10 +16,14 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from jaxtyping import Float
+from torch import Tensor
+
 from circuitlab.interventions.controls import matched_controls
 from circuitlab.interventions.result import InterventionRun
 from circuitlab.interventions.run import experiments, outcomes
 from circuitlab.interventions.values import Value
+from circuitlab.local_replacement import padded
 
 if TYPE_CHECKING:
     from circuitlab.replacement import ReplacementModel
@@ -27,6 +31,8 @@ if TYPE_CHECKING:
 Node = tuple[int, int, int]
 Values = Mapping[Node, float | int]
 MOST_OFTEN = 0.5
+AT_ONCE = 32
+"""Prompts in one forward pass."""
 
 
 @dataclass(frozen=True)
@@ -68,19 +74,34 @@ class Concept:
 
 def means(model: ReplacementModel, prompts: Iterable[str]) -> Means:
     """What is active in some prompts; ValueError where there is none."""
-    total: dict[Node, float] = {}
-    active: dict[Node, int] = {}
-    n = 0
-    for prompt in prompts:
-        base, n = model.baselines.of(model.model, model.transcoder, prompt), n + 1
-        for layer, activation in enumerate(base.activations):
-            for pos, feature in activation.nonzero().tolist():
-                node = layer, feature, pos - base.n_positions
-                total[node] = total.get(node, 0.0) + float(activation[pos, feature])
-                active[node] = active.get(node, 0) + 1
-    if not n:
+    listed = list(prompts)
+    if not listed:
         raise ValueError("a contrast needs prompts on both sides; one side has none")
-    return Means({node: value / n for node, value in total.items()}, {node: k / n for node, k in active.items()})
+    total: dict[int, Tensor] = {}  # by layer: [place, feat], the last token first
+    active: dict[int, Tensor] = {}
+    for first in range(0, len(listed), AT_ONCE):
+        for base in model.baselines.of_all(model.model, model.transcoder, listed[first : first + AT_ONCE]):
+            for layer, activation in enumerate(base.activations):
+                here = activation.double().flip(0)
+                total[layer] = _added(total.get(layer), here)
+                active[layer] = _added(active.get(layer), (here != 0).double())
+    return Means(_by_node(total, len(listed)), _by_node(active, len(listed)))
+
+
+def _added(sums: Tensor | None, here: Float[Tensor, "pos feat"]) -> Float[Tensor, "place feat"]:
+    """The sum of two tables whose numbers of places differ."""
+    return here if sums is None else padded([sums, here]).sum(0)
+
+
+def _by_node(sums: Mapping[int, Float[Tensor, "place feat"]], n: int) -> dict[Node, float]:
+    """Means over `n` prompts by node, without those that are silent in all."""
+    found = {}
+    for layer, table in sums.items():
+        rows, features = table.nonzero(as_tuple=True)
+        values = (table[rows, features] / n).tolist()
+        for row, feature, value in zip(rows.tolist(), features.tolist(), values, strict=True):
+            found[layer, feature, -1 - row] = value
+    return found
 
 
 def contrast(
