@@ -3,6 +3,7 @@
 Mutations that break it: dropping a link's further keys, writing errors' ids anew, sorting nodes, rounding a weight.
 """
 
+import csv
 import json
 import string
 import time
@@ -203,6 +204,18 @@ def test_csv_keeps_what_is_hard_to_keep(tmp_path):
     same_tables(again, graph)
     assert again.links.weight.dtype == np.float32
     assert again.metadata == graph.metadata
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@A1", "\t=1", "'=1", "''=1", "'", "'a", "a=1", "a\n=1", ""])
+def test_csv_holds_no_formula(tmp_path, text):
+    graph = closing_graph()
+    graph.nodes.loc[0, "label"] = text
+    folder = graph.to_csv(tmp_path / "t")
+    with (folder / "nodes.csv").open(newline="") as file:
+        labels = [row["label"] for row in csv.DictReader(file)]
+    assert not labels[0].startswith(("=", "+", "-", "@", "\t"))
+    assert labels[0].endswith(text)
+    same_tables(Graph.open(folder), graph)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from stores import WORDS, example, feature, manifest, random_labels, small_store
 
 import circuitlab as cl
 from circuitlab.evidence import FeatureSource, Histogram, TokenWeight
+from circuitlab.labelling.contexts import StoreContexts
 from circuitlab.store.schema import EXAMPLES, FEATURES
 from circuitlab.store.writer import write_store
 
@@ -212,7 +213,8 @@ def test_a_file_that_goes_missing_later_is_named(store):
     [
         ({"schema_version": 2}, "schema_version is 2; this circuitlab reads 1"),
         ({"transcoder": {"n_layers": -1, "n_features": 3}}, "n_layers = -1"),
-        ({"transcoder": {"n_layers": 10**12, "n_features": 3}}, "features-002.parquet|too many"),
+        ({"transcoder": {"n_layers": 10**12, "n_features": 3}}, "expected 1 to 32,767"),
+        ({"transcoder": {"n_layers": 10**4, "n_features": 3}}, "features-002.parquet"),
     ],
 )
 def test_another_version_or_nonsense_in_the_manifest_is_refused(tmp_path, change, said):
@@ -221,6 +223,51 @@ def test_another_version_or_nonsense_in_the_manifest_is_refused(tmp_path, change
     with pytest.raises((ValueError, FileNotFoundError), match=said) as error:
         cl.Store(tmp_path)
     assert str(tmp_path) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("model", None), ("model", "x"), ("skipped", [1]), ("skipped", {"empty": "1"}), ("n_tokens", "1000"),
+        ("n_tokens", 10**400), ("n_records", -1), ("coactivation_positions", None), ("context", {"before": 1.5}),
+        ("seed", True), ("corpus", ["x"]), ("shards", [1]), ("transcoder", {"n_layers": 2, "n_features": 10**12}),
+        ("transcoder", {"n_layers": True, "n_features": 5}),
+    ],
+)  # fmt: skip
+def test_values_of_another_kind_in_the_manifest_are_refused(tmp_path, key, value):
+    path = small_store(tmp_path) / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
+    with pytest.raises(ValueError, match=r"manifest\.json cannot be read"):
+        cl.Store(tmp_path)
+
+
+def test_a_manifest_nested_without_end_is_refused(tmp_path):
+    (small_store(tmp_path) / "manifest.json").write_text("[" * 200_000)
+    with pytest.raises(ValueError, match=r"manifest\.json cannot be read"):
+        cl.Store(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "reads"),
+    [
+        ("coactive", [None], True),
+        ("nearest", [{"layer": 0, "index": None, "cosine": None}], True),
+        ("n_active", None, True),
+        ("nearest", [{"layer": 0, "index": 10**6, "cosine": 1.0}], False),
+        ("promoted", [{"token_id": 10**6, "weight": 1.0}], False),
+    ],
+)
+def test_rows_with_gaps_and_with_what_is_not_there(store, column, value, reads):
+    def changed(rows):
+        return [{**row, column: value} for row in rows]
+
+    odd = rewritten(store, "features-000.parquet", FEATURES, changed)
+    assert len(odd.coactive("L0/1")) + len(odd.nearest("L0/1")) <= 2
+    if reads and column == "n_active":
+        assert StoreContexts(odd)["L0/1"].name == "L0/1"
+    else:
+        with pytest.raises(ValueError, match="L0/1 or its examples do not fit together"):
+            StoreContexts(odd)["L0/1"]
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.9, 0.999])

@@ -2,7 +2,8 @@
 
 `nodes.parquet` or `nodes.csv` has the columns of `Graph.nodes`, `edges.…` source, target (ids) and weight, `graph.json`
 prompt, tokens and metadata. In CSV a missing value is an empty cell, an empty text a pair of quotes; numbers have as
-many digits as give the same float back. Reading gives the same tables; nothing outside the three files is touched.
+many digits as give the same float back; a text that a spreadsheet would compute (it begins with =, +, - or @) has an
+apostrophe before it. Reading gives the same tables; nothing outside the three files is touched.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
@@ -66,8 +68,23 @@ def _as_parquet(table: pa.Table) -> pa.Buffer:
 
 def _as_csv(table: pa.Table) -> pa.Buffer:
     sink = pa.BufferOutputStream()
-    pa_csv.write_csv(table, sink, pa_csv.WriteOptions(quoting_style="all_valid"))
+    pa_csv.write_csv(_in_texts(table, f"^({_COMPUTED})", "'\\1"), sink, pa_csv.WriteOptions(quoting_style="all_valid"))
     return sink.getvalue()
+
+
+_COMPUTED = r"'*[=+\-@\t\r\n]"
+"""How a cell begins that spreadsheets take for a formula, and one with apostrophes before that."""
+
+
+def _in_texts(table: pa.Table, pattern: str, replacement: str) -> pa.Table:
+    """The table with the pattern replaced in all columns of texts."""
+    for at, field in enumerate(table.schema):
+        if pa.types.is_string(field.type):
+            made = pc.call_function(
+                "replace_substring_regex", [table.column(at)], pc.ReplaceSubstringOptions(pattern, replacement)
+            )
+            table = table.set_column(at, field, made)
+    return table
 
 
 def read_tables(folder: Path) -> Graph:
@@ -137,7 +154,7 @@ def _read_csv(path: Path, schema: pa.Schema) -> pa.Table:
         )
         if table.column_names != schema.names:
             raise ValueError(f"has the columns {', '.join(table.column_names)}; expected {', '.join(schema.names)}")
-        return table
+        return _in_texts(table, f"^'({_COMPUTED})", r"\1")
 
     return _whole(path, read)
 

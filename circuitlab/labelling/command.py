@@ -13,6 +13,7 @@ from circuitlab.labelling.endpoint import Budget, Endpoint
 from circuitlab.labelling.from_evidence import CLEAR
 from circuitlab.labelling.from_model import label_with_model
 from circuitlab.labelling.run import Report, label_store, random_scores
+from circuitlab.store.command import printable
 from circuitlab.store.store import Store
 
 CACHE = "label-answers"
@@ -78,5 +79,8 @@ def text(report: Report, found: dict[str, Any]) -> str:
     best = sorted(report.labelled, key=lambda row: (-(row.score or 0), row.name))[:N_SHOWN]
     if best:
         lines += ["", "best scores"]
-        lines += [f"  {row.name:<10}{row.label:<40}{'' if row.score is None else f'{row.score:.2f}'}" for row in best]
+        lines += [
+            f"  {row.name:<10}{printable(row.label):<40}{'' if row.score is None else f'{row.score:.2f}'}"
+            for row in best
+        ]
     return "\n".join(lines)

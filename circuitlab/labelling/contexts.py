@@ -33,6 +33,8 @@ ACTIVE = 0.2
 OVERLAP = 0.05
 """The largest share of a similar feature's positions at which this one may be active, by the co-activations counted."""
 N_SIMILAR = 16
+MOST_FEATURES = 2**26
+"""Features of a layer that arrays are made for."""
 TURNS = (0, 1, 0, 2)
 """To which part the examples go in turn: shown, check, shown, held out."""
 
@@ -155,10 +157,15 @@ class StoreContexts:
         if place is None:
             raise ValueError(f"{name!r} names no feature: write L3/55")
         layer, index = place
+        if self.store.manifest.n_features > MOST_FEATURES:
+            raise ValueError(f"{self.store.folder} claims more than {MOST_FEATURES:,} features a layer")
         if layer not in self._layers:
             self._layers.clear()
             self._layers[layer] = _Layer.read(self.store, layer)
-        return self._layers[layer].contexts(index, self.seed)
+        try:
+            return self._layers[layer].contexts(index, self.seed)
+        except (IndexError, TypeError, ValueError, OverflowError) as error:
+            raise ValueError(f"{self.store.folder}: {name} or its examples do not fit together: {error}") from error
 
 
 @dataclass
@@ -191,7 +198,7 @@ class _Layer:
     @cached_property
     def _n_active(self) -> np.ndarray:
         counts = np.zeros(len(self.examples.starts) - 1, np.int64)
-        counts[self.features["index"].to_numpy()] = self.features["n_active"].to_numpy()
+        counts[self.features["index"].to_numpy()] = self.features["n_active"].fill_null(0).to_numpy()
         return counts
 
     def contexts(self, index: int, seed: int) -> Contexts:

@@ -149,7 +149,7 @@ class Manifest:
             )
         try:
             return _from_json(json.loads(path.read_text("utf-8")))
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
             raise ValueError(f"{path} cannot be read: {error}") from error
 
 
@@ -163,7 +163,21 @@ def _from_json(data: dict[str, Any]) -> Manifest:
         raise ValueError(f"it lacks {', '.join(sorted(absent))}")
     kept = {name: value for name, value in data.items() if name in known}
     kept["shards"] = tuple((int(part), int(of)) for part, of in data["shards"])
-    for name in ("n_layers", "n_features"):
-        if not isinstance(data["transcoder"][name], int) or data["transcoder"][name] < 1:
-            raise ValueError(f"its transcoder has {name} = {data['transcoder'][name]!r}")
+    for name, kind in _KINDS.items():
+        if type(data[name]) is not kind:
+            raise ValueError(f"its {name} is {str(data[name])[:60]!r}; expected {kind.__name__}")
+    for name, most in (("n_layers", 2**15 - 1), ("n_features", 2**31 - 1)):
+        if type(data["transcoder"][name]) is not int or not 1 <= data["transcoder"][name] <= most:
+            raise ValueError(
+                f"its transcoder has {name} = {str(data['transcoder'][name])[:60]}; expected 1 to {most:,}"
+            )
+    counts = {name: data[name] for name in ("seed", "n_records", "n_tokens", "coactivation_positions")}
+    for name, count in {**counts, **data["context"], **data["skipped"]}.items():
+        if type(count) is not int or not 0 <= count < 2**63:
+            raise ValueError(f"its {name} is {str(count)[:60]}; expected a whole number of at most 64 bits")
     return Manifest(**kept)
+
+
+_KINDS: dict[str, type] = {
+    "model": dict, "transcoder": dict, "context": dict, "skipped": dict, "corpus": str, "corpus_digest": str
+}  # fmt: skip

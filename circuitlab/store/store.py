@@ -288,7 +288,7 @@ class Store:
     def _related(self, key: Any, column: str, values: tuple[str, ...]) -> pd.DataFrame:
         layer, index = self.locate(key)
         rows = self._features(layer).rows(index, index + 1, (column,))
-        found = (rows[0][column] if rows else None) or []
+        found = [row for row in (rows[0][column] if rows else None) or [] if row and row["index"] is not None]
         names = [f"L{row['layer']}/{row['index']}" for row in found]
         labels = [self.labels.get(name, "") for name in names]
         return pd.DataFrame(
