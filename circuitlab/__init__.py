@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from circuitlab.grouping import Grouped, group
     from circuitlab.interventions import Added, Cancelled, InterventionRun, Onward, Value
     from circuitlab.model import Model, load_model
+    from circuitlab.operands import operand_kind, operand_plots
     from circuitlab.replacement import Agreement, ReplacementModel, load
     from circuitlab.store.store import Store
     from circuitlab.targets import Direction, LogitDifference
@@ -70,6 +71,8 @@ _HOMES = {
     "list_graphs": "formats.graph_index",
     "load": "replacement",
     "load_model": "model",
+    "operand_kind": "operands",
+    "operand_plots": "operands",
     "random_matched": "interventions.contrast",
     "swapped": "interventions.contrast",
     "trace": "tracing",
@@ -111,6 +114,8 @@ __all__ = [
     "load",
     "load_model",
     "models",
+    "operand_kind",
+    "operand_plots",
     "random_matched",
     "swapped",
     "trace",

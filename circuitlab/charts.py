@@ -1,31 +1,35 @@
-"""Charts of interventions on paper: sweeps, and a graph's validation. matplotlib's object interface, no pyplot.
+"""Charts on paper: sweeps, a graph's validation, operand plots. matplotlib's object interface, no pyplot.
 
 Each takes the tidy table that the torch side makes and draws it into the user's axes, or into a new figure's.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe and Ito's, which colour-blind readers tell apart."""
 AXES = {"factor": "steering factor M", "end_layer": "end layer", "feature": ""}
 
 
-def new_axes(width: float | int, height: float | int, columns: int) -> Any:
-    """Axes of a new figure, sizes in millimetres; several in a row for `columns` above 1."""
+def new_axes(width: float | int, height: float | int, columns: int | tuple[int, int]) -> Any:
+    """Axes of a new figure, sizes in millimetres; several in a row for `columns` above 1, or (rows, columns)."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width / 25.4, height / 25.4), layout="constrained")
     FigureCanvasAgg(figure)
-    return figure.subplots(1, columns)
+    rows, columns = (1, columns) if isinstance(columns, int) else columns
+    return figure.subplots(rows, columns)
 
 
 def plot_sweep(table: pd.DataFrame, ax: Axes | None = None, title: str | None = None) -> Axes:
@@ -71,6 +75,50 @@ def plot_validation(claims: pd.DataFrame, distances: pd.DataFrame, axes: Any = N
     _finish(right, "layers from the ablated feature", "", "by layer distance")
     right.legend(fontsize=6, frameon=False)
     return left, right
+
+
+def plot_operands(
+    plots: Float[np.ndarray, "node a b"],
+    titles: Sequence[str],
+    kinds: Sequence[str],
+    columns: int = 10,
+    width: float | int = 183.0,
+) -> Figure:
+    """A page of heat maps, one per node: a downwards, b to the right, dark where the node is active.
+
+    `plots` as in `circuitlab.operands`; kinds stand in rows of their own, each in its colour, in the order
+    they come in. Sizes in millimetres. A map's darkest cell is its largest activation.
+    """
+    if not len(plots) == len(titles) == len(kinds):
+        raise ValueError(f"{len(plots)} plots, {len(titles)} titles, {len(kinds)} kinds: expected as many of each")
+    rows = []
+    for kind in dict.fromkeys(kinds):
+        of = [at for at, one in enumerate(kinds) if one == kind]
+        rows += [(kind, of[start : start + columns]) for start in range(0, len(of), columns)]
+    axes = new_axes(width, (width / columns + 3.5) * len(rows), (len(rows), columns)).reshape(len(rows), columns)
+    colours = {kind: COLOURS[number % len(COLOURS)] for number, kind in enumerate(dict.fromkeys(kinds))}
+    for line, (kind, members) in zip(axes, rows, strict=True):
+        for ax in line:
+            ax.set_axis_off()
+        for ax, at in zip(line, members, strict=False):
+            _heat_map(ax, plots[at], titles[at], colours[kind])
+        first = members[0] == kinds.index(kind)
+        style = {"rotation": 90, "va": "center", "ha": "right", "fontsize": 7, "fontweight": "bold"}
+        line[0].text(-0.1, 0.5, kind if first else "", transform=line[0].transAxes, color=colours[kind], **style)
+    return axes[0, 0].get_figure(root=True)
+
+
+def _heat_map(ax: Axes, plot: Float[np.ndarray, "a b"], title: str, colour: str) -> None:
+    from matplotlib.colors import LinearSegmentedColormap
+
+    ax.imshow(plot, cmap=LinearSegmentedColormap.from_list("", ["white", colour]), vmin=0, interpolation="nearest")
+    ax.set_axis_on()
+    ax.set_xticks([])
+    ax.set_yticks([])
+    for spine in ax.spines.values():
+        spine.set_linewidth(0.4)
+        spine.set_color("0.6")
+    ax.set_title(_plain(title), fontsize=5, pad=1.5)
 
 
 def _plain(text: Any) -> str:

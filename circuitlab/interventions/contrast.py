@@ -16,14 +16,13 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from jaxtyping import Float
-from torch import Tensor
+import numpy as np
 
 from circuitlab.interventions.controls import matched_controls
 from circuitlab.interventions.result import InterventionRun
 from circuitlab.interventions.run import experiments, outcomes
 from circuitlab.interventions.values import Value
-from circuitlab.local_replacement import padded
+from circuitlab.texts import show
 
 if TYPE_CHECKING:
     from circuitlab.replacement import ReplacementModel
@@ -31,8 +30,6 @@ if TYPE_CHECKING:
 Node = tuple[int, int, int]
 Values = Mapping[Node, float | int]
 MOST_OFTEN = 0.5
-AT_ONCE = 32
-"""Prompts in one forward pass."""
 
 
 @dataclass(frozen=True)
@@ -77,31 +74,17 @@ def means(model: ReplacementModel, prompts: Iterable[str]) -> Means:
     listed = list(prompts)
     if not listed:
         raise ValueError("a contrast needs prompts on both sides; one side has none")
-    total: dict[int, Tensor] = {}  # by layer: [place, feat], the last token first
-    active: dict[int, Tensor] = {}
-    for first in range(0, len(listed), AT_ONCE):
-        for base in model.baselines.of_all(model.model, model.transcoder, listed[first : first + AT_ONCE]):
-            for layer, activation in enumerate(base.activations):
-                here = activation.double().flip(0)
-                total[layer] = _added(total.get(layer), here)
-                active[layer] = _added(active.get(layer), (here != 0).double())
-    return Means(_by_node(total, len(listed)), _by_node(active, len(listed)))
-
-
-def _added(sums: Tensor | None, here: Float[Tensor, "pos feat"]) -> Float[Tensor, "place feat"]:
-    """The sum of two tables whose numbers of places differ."""
-    return here if sums is None else padded([sums, here]).sum(0)
-
-
-def _by_node(sums: Mapping[int, Float[Tensor, "place feat"]], n: int) -> dict[Node, float]:
-    """Means over `n` prompts by node, without those that are silent in all."""
-    found = {}
-    for layer, table in sums.items():
-        rows, features = table.nonzero(as_tuple=True)
-        values = (table[rows, features] / n).tolist()
-        for row, feature, value in zip(rows.tolist(), features.tolist(), values, strict=True):
-            found[layer, feature, -1 - row] = value
-    return found
+    shown = show(model.model, model.transcoder, listed)
+    lengths = np.array([len(tokens) for tokens in shown.tokens])
+    total: dict[Node, float] = {}
+    share: dict[Node, float] = {}
+    for layer, hits in enumerate(shown.layers):
+        feature = np.repeat(np.arange(len(hits.starts) - 1), np.diff(hits.starts))
+        keys, which = np.unique(np.stack([feature, hits.pos - lengths[hits.text]]), axis=1, return_inverse=True)
+        sums, counts = np.bincount(which.reshape(-1), hits.activation), np.bincount(which.reshape(-1))
+        for (index, place), value, n in zip(keys.T.tolist(), sums.tolist(), counts.tolist(), strict=True):
+            total[layer, index, place], share[layer, index, place] = value / len(listed), n / len(listed)
+    return Means(total, share)
 
 
 def contrast(
