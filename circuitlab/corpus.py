@@ -12,6 +12,7 @@ reads can count it or refuse it. Memory is bounded by the longest record, and a 
 from __future__ import annotations
 
 import json
+import operator
 import os
 from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -69,7 +70,7 @@ def describe(source: Any) -> str:
 def total_size(source: Any) -> int | None:
     """The sum of the records' sizes where it is known beforehand."""
     if not isinstance(source, str | os.PathLike):
-        return len(source) if hasattr(source, "__len__") else None
+        return operator.length_hint(source) or None
     if isinstance(source, str) and _hub_id(source):
         return None
     return sum(path.stat().st_size for path in _files(Path(source).expanduser()))

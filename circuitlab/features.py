@@ -119,6 +119,7 @@ class Features:
         require_same(store, self.model, self.transcoder)
         self.store, self._harvested, self._labels_seen, self._keeps_labels = store, True, None, keep_labels
         self._kept.clear()
+        self._take_labels()
         return self
 
     @property
@@ -127,6 +128,11 @@ class Features:
 
         These are the model's labels: graphs and interventions see them too.
         """
+        self._take_labels()
+        return self._replacement.labels
+
+    def _take_labels(self) -> None:
+        """Those of the attached store, where they have changed, into the model's."""
         labels = self._replacement.labels
         if self.store is not None and self._labels_seen != self.store.history.version:
             self._labels_seen = self.store.history.version
@@ -134,7 +140,6 @@ class Features:
                 labels[name] = label
                 if not label:
                     del labels[name]
-        return labels
 
     def label(self, key: Any, text: str) -> None:
         """Name a feature; "" takes its label away. Kept in the attached store; as long as the model lives where there

@@ -234,8 +234,7 @@ def _nodes(features: Features, places: list[Place], tokens: dict[str, dict[int, 
         label = features.labels.get(f"L{layer}/{index}")
         place = {"layer": layer, "pos": 0, "feature": index}
         rows.append({"id": f"{layer}_{index}_0", "kind": "feature", "label": label or pd.NA, **place})
-    last = {"kind": "logit", "layer": features.model.n_layers, "pos": 0}
-    rows += [{"id": f"logit_{at}", "token": token, **last} for at, token in enumerate(tokens)]
+    rows += [{"id": f"logit_{at}", "token": token, "kind": "logit", "pos": 0} for at, token in enumerate(tokens)]
     return pd.DataFrame(rows)
 
 

@@ -1,6 +1,7 @@
 """Virtual weights and TWERA against brute force in float64 on a tiny model; circuits prune and draw."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from models import random_transcoder, tiny_hf_model
@@ -127,8 +128,11 @@ def test_a_circuit_is_a_graph_that_prunes_and_draws(attached, activations, tmp_p
     assert len(small.links) > 1
     small.savefig(tmp_path / "circuit.svg")
     assert "Texas" in (tmp_path / "circuit.svg").read_text()
-    graph.save(tmp_path / "circuit.zip")
-    assert cl.Graph.open(tmp_path / "circuit.zip").metadata["kind"] == "global"
+    for name in ("circuit.zip", "circuit.json"):
+        again = cl.Graph.open(graph.save(tmp_path / name))
+        assert again.metadata["kind"] == "global"
+        pd.testing.assert_frame_equal(again.nodes, graph.nodes)
+        assert "%" not in repr(again), "the tokens it promotes have no probability"
 
 
 def test_what_cannot_be_asked_is_said():

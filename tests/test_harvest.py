@@ -3,6 +3,7 @@
 import dataclasses
 import errno
 import json
+import operator
 import os
 import shutil
 import signal
@@ -24,6 +25,7 @@ from circuitlab import corpus
 from circuitlab.features import logit_weights
 from circuitlab.harvest import HarvestSettings, checkpoint, harvest, merge
 from circuitlab.harvest.engine import add_block
+from circuitlab.harvest.generated import Generated
 from circuitlab.harvest.run import HarvestResult
 from circuitlab.harvest.sums import FixedSums
 from circuitlab.harvest.tally import Tally
@@ -502,8 +504,17 @@ def test_bad_records_are_counted(tmp_path):
 
 
 def test_a_corpus_without_one_good_record_says_why(model, tmp_path):
-    with pytest.raises(ValueError, match="no record that can be read: 2 empty, 1 token ids outside the vocabulary"):
+    with pytest.raises(ValueError, match=r"be read: empty \(2 records\), token ids outside the vocabulary \(1"):
         harvest(model, [[], [4], [5, 9999]], tmp_path, SETTINGS)
+
+
+def test_texts_that_the_model_writes_have_the_tokens_asked_for():
+    """atlas ends its texts early. Mutation: as many texts as the longest ones would need."""
+    written = Generated(cl.load(device="cpu").model, 1_000)
+    texts = list(written)
+    assert 1_000 <= sum(map(len, texts)) < 1_500
+    assert len(texts) > operator.length_hint(written) > 0
+    assert list(written) == texts
 
 
 def test_what_a_worker_may_leave_out_changes_nothing(model, harvested, tmp_path):

@@ -172,7 +172,7 @@ def test_labels_go_into_the_history_and_leave_it_again(truth):
     report = label_store(store, baseline=Baseline([Scored(0, 0.1, 0.6)]))
     assert store.labels["L0/0"] == "rabbit"
     assert store.labels["L0/1"] == "mine"
-    kept = store.history.history("L0/0").iloc[-1]
+    kept = store.history.table("L0/0").iloc[-1]
     assert (kept["source"], kept["score"]) == ("evidence", 1.0)
     assert kept["confidence"] == report.features[0].confidence > 0.9
     assert report.beaten == 1.0

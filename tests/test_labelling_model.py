@@ -58,7 +58,7 @@ def test_features_are_labelled_and_scored_and_answers_are_kept(truth, tmp_path):
         )
         assert report.features[1].score < 0.7
         assert truth.store.labels["L0/0"] == "rabbit"
-        kept = truth.store.history.history("L0/0").iloc[-1]
+        kept = truth.store.history.table("L0/0").iloc[-1]
         assert (kept["source"], kept["score"], kept["confidence"]) == ("language model", 1.0, 0.75)
         assert asking.usage.requests == len(server.asked) == 4
         assert asking.usage.tokens_in == 800
@@ -66,7 +66,7 @@ def test_features_are_labelled_and_scored_and_answers_are_kept(truth, tmp_path):
         assert label_with_model(truth.store, again, ["L0/0", "L0/4"]).features == report.features
         assert (again.usage.requests, again.usage.cached) == (0, 4)
         label_with_model(truth.store, again)
-        assert {f"L0/{i}" for i in range(6)} == set(truth.store.history.history()["name"])
+        assert {f"L0/{i}" for i in range(6)} == set(truth.store.history.table()["name"])
         assert len(server.asked) == 4 + 8
 
 

@@ -156,6 +156,8 @@ def test_a_store_of_another_model_or_transcoder_is_refused(loaded, tmp_path):
 def test_load_takes_evidence(loaded, folder):
     model = cl.load(loaded.model, loaded.transcoder, evidence=folder)
     assert model.features.store.folder == folder
+    cl.Store(folder).label("L1/3", "hares")
+    assert cl.load(loaded.model, loaded.transcoder, evidence=folder).labels["L1/3"] == "hares"
     with pytest.raises(FileNotFoundError, match="no store of feature evidence"):
         cl.load(loaded.model, loaded.transcoder, evidence=folder.parent)
 

@@ -137,7 +137,8 @@ def test_the_command_shows_searches_lists_and_labels(run, store):
     (found,) = json.loads(run("--search", "texas", "--json").output)
     assert (found["name"], found["match"]) == ("L1/2", "prefix")
     assert "\x1b" not in run("--search", "texas").output
-    assert run("--search", "zzzz").output == "no such feature\n"
+    assert run("--search", "zzzz").output.startswith("nothing found in labels and promoted tokens")
+    assert run("--labelled", "zzzz").output == "no such feature\n"
     rows = json.loads(run("--layer", 1, "--density", 0.02, 1, "--json").output)
     assert [row["name"] for row in rows] == ["L1/2", "L1/3", "L1/4"]
     assert store.labels == {"L1/2": "Texas \x1b[31mred"}

@@ -30,13 +30,13 @@ def test_labels_last_with_their_history(store):
     again = cl.Store(store.folder)
     assert again.labels == {"L0/1": "<img src=x onerror=alert(1)>"}
     assert again["L0/1"].label == "<img src=x onerror=alert(1)>"
-    history = again.history.history("L0/1")
+    history = again.history.table("L0/1")
     assert history["label"].tolist() == ["Utah", "Texas", "<img src=x onerror=alert(1)>"]
     assert history["source"].tolist() == ["evidence", "user", "user"]
     assert history["sequence"].tolist() == [0, 1, 2]
     assert history["score"].tolist()[0] == 0.5
     assert history["created"].is_monotonic_increasing
-    assert again.history.history("L0/2").empty
+    assert again.history.table("L0/2").empty
 
 
 def test_the_newest_of_the_best_source_counts(store):
@@ -95,7 +95,7 @@ for at in range(25):
     for writer in writers:
         writer.stdin.close()
         writer.stdout.close()
-    history = store.history.history()
+    history = store.history.table()
     assert len(history) == 50
     assert history["sequence"].tolist() == list(range(50))
     for number in range(2):
@@ -115,11 +115,11 @@ def test_a_lock_that_is_held_is_reported(store, monkeypatch):
 
 def test_a_clock_that_goes_back_keeps_the_order(store):
     store.label("L0/1", "later")
-    (row,) = store.history.history().to_dict("records")
+    (row,) = store.history.table().to_dict("records")
     store.history._write(as_table([Label(**{**row, "created": "2999-01-01T00:00:00.000000+00:00"})]))
     store.label("L0/1", "now")
     assert store.labels["L0/1"] == "now"
-    assert store.history.history()["created"].tolist()[1] == "2999-01-01T00:00:00.000001+00:00"
+    assert store.history.table()["created"].tolist()[1] == "2999-01-01T00:00:00.000001+00:00"
 
 
 def test_harvesting_again_leaves_labels_alone(store):
@@ -136,7 +136,7 @@ def test_merging_joins_histories_once(store, tmp_path):
     other.label("L0/2", "theirs", "evidence")
     store.history.merge([other.folder, tmp_path / "nothing"])
     store.history.merge([other.folder])
-    assert store.history.history()["label"].tolist() == ["first", "second", "theirs"]
+    assert store.history.table()["label"].tolist() == ["first", "second", "theirs"]
     assert store.labels == {"L0/1": "second", "L0/2": "theirs"}
 
 

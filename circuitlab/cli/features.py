@@ -47,10 +47,10 @@ def features(
         click.echo(as_text(found) if json_out else command.overview_text(found))
         return
     if text is not None:
-        table = opened.search(text, n, examples)
+        table, nothing = opened.search(text, n, examples), command.NOTHING_FOUND
     else:
-        table = opened.filter(layer, density, labelled).head(n)
-    click.echo(as_text(records(table, list(table.columns))) if json_out else command.table_text(table))
+        table, nothing = opened.filter(layer, density, labelled).head(n), "no such feature"
+    click.echo(as_text(records(table, list(table.columns))) if json_out else command.table_text(table, nothing))
 
 
 def _label(option: str) -> tuple[str, str]:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 )
 @click.option("--records", type=click.IntRange(1), help="Read only so many records.")
 @click.option("--tokens", type=click.IntRange(1), default=1_000_000, show_default=True, help="Tokens to generate.")
-@click.option("--shard", default="0/1", show_default=True, help="Read part K of N, as K/N; merge joins them.")
+@click.option("--shard", default="0/1", show_default=True, help="Read part K of N in blocks of 64 records, as K/N.")
 @click.option("--top", "n_top", type=click.IntRange(1), default=10, show_default=True, help="Top examples kept.")
 @click.option("--before", type=click.IntRange(0), default=32, show_default=True, help="Tokens kept before a peak.")
 @click.option("--after", type=click.IntRange(0), default=8, show_default=True, help="Tokens kept after a peak.")
@@ -86,7 +86,7 @@ def _tell_store(manifest: Manifest, out: Path, json_out: bool, **more: Any) -> N
         return
     click.echo(f"{manifest.n_tokens:,} tokens of {manifest.n_records:,} records of {manifest.corpus}")
     for reason, count in manifest.skipped.items():
-        click.echo(f"  {count:,} {reason}")
+        click.echo(f"  {count:,} record{'s' if count > 1 else ''}: {reason}")
     click.echo(f"written to {out}")
 
 

@@ -3,9 +3,8 @@
 `metadata`, `qParams`, `nodes` and `links` become a `Graph`. What the tables do not hold (other properties,
 the order of nodes and links, ids in an older form) is kept in `graph.metadata["json"]`, so that
 `write_graph_json` gives the same JSON values back; where a table was changed since, the table wins. Our own
-additions are further properties: nodes of type `bias` (constants), `pre_activation`, `total_influence`,
-`label`, `token`, `metadata.circuitlab` and
-`metadata.link_dtype`.
+additions are further properties: nodes of type `bias` (constants), `pre_activation`, `total_influence`, `label`,
+`token`, `no_probability` (a logit of which none is known), `metadata.circuitlab` and `metadata.link_dtype`.
 
 Differences between file and table: a file's `influence` is the cumulative fraction held by a node and all
 larger ones (small means important), the table's is influence itself; a file from elsewhere was pruned and
@@ -275,6 +274,8 @@ def _read_logit(name: str, where: str, node: dict, metadata: dict, tokens: list[
         row["label"] = node["clerp"]
     if node.get("token_prob"):
         row["probability"] = float(node["token_prob"])
+    if node.get("no_probability") is True:
+        row.pop("probability", None)
     chance = row.get("probability", 0.0)
     if not 0.0 <= chance <= 1.0:
         _fail(name, f"{where} has a probability that", chance, "from 0 to 1")

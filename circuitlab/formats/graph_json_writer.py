@@ -129,6 +129,7 @@ def _fresh_node(graph: Graph, row: dict[str, Any], share: float) -> dict[str, An
     if kind == "logit" and row["token"] is not None:
         node["clerp"] = f'Output "{row["token"]}" (p={row["probability"] or 0.0:.3f})'
         node["token"] = row["token"]
+        node |= {"no_probability": True} if row["probability"] is None else {}
         node |= {"label": row["label"]} if row["label"] else {}
     node |= {"pre_activation": row["pre_activation"]} if row["pre_activation"] is not None else {}
     node |= {"total_influence": row["influence"]} if row["influence"] is not None else {}

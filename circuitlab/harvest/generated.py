@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -14,7 +15,7 @@ from circuitlab.training.tokens import SAMPLING_BATCH, ended, first_token, sampl
 
 @dataclass(frozen=True)
 class Generated:
-    """About `n_tokens` tokens in texts of at most `length`, from BOS on; the same every time it is read."""
+    """Texts of at most `length` tokens, from BOS on, until they have `n_tokens` together; the same every time."""
 
     model: Model
     n_tokens: int
@@ -26,8 +27,8 @@ class Generated:
         if self.n_tokens < 1 or self.length < 2:
             raise ValueError(f"n_tokens={self.n_tokens} and length={self.length} must be at least 1 and 2")
 
-    def __len__(self) -> int:
-        """How many texts."""
+    def __length_hint__(self) -> int:
+        """How many texts there are at least: where the model ends them early, more are needed."""
         return -(-self.n_tokens // self._length)
 
     @property
@@ -37,9 +38,13 @@ class Generated:
     def __iter__(self) -> Iterator[list[int]]:
         start = first_token(self.model)
         generator = torch.Generator().manual_seed(self.seed)
-        for at in range(0, len(self), SAMPLING_BATCH):
-            rows = min(SAMPLING_BATCH, len(self) - at)
+        written, n_texts = 0, 0
+        while written < self.n_tokens:
+            usual = written / n_texts if n_texts else self._length
+            rows = min(SAMPLING_BATCH, math.ceil((self.n_tokens - written) / usual))
             with tqdm(disable=True) as bar:
                 tokens = sample_batch(self.model, rows, self._length, start, self.temperature, generator, bar)
-            lengths = (~ended(self.model, tokens)).sum(1)
-            yield from (row[:length] for row, length in zip(tokens.tolist(), lengths.tolist(), strict=True))
+            lengths = (~ended(self.model, tokens)).sum(1).tolist()
+            for row, length in zip(tokens.tolist(), lengths, strict=True):
+                yield row[:length]
+            written, n_texts = written + sum(lengths), n_texts + rows

@@ -223,7 +223,8 @@ class _Run:
                     saved = time.monotonic()
         self.state.next_block, self.state.digest, self.state.finished = *self._end, True
         if not self.state.tally.n_tokens and not self.shard[0]:
-            reasons = ", ".join(f"{n} {reason}" for reason, n in self.state.tally.skipped.items()) or "it is empty"
+            skipped = self.state.tally.skipped.items()
+            reasons = ", ".join(f"{reason} ({n:,} records)" for reason, n in skipped) or "it is empty"
             raise ValueError(f"the corpus {self.state.marks['corpus']} has no record that can be read: {reasons}")
 
     def _bar(self) -> tqdm:

@@ -106,7 +106,7 @@ def label_with_model(
     """
     done = set()
     if names is None:
-        table = store.history.history()
+        table = store.history.table()
         done = {name for name, source in zip(table["name"], table["source"], strict=True) if source == SOURCE}
     source, run, stopped = StoreContexts(store, seed), _Run(store, endpoint, baseline, seed), ""
     places = sorted(store.locate(name) for name in (store if names is None else names) if name not in done)

@@ -133,7 +133,7 @@ def _in_order(store: Store, names: Iterable[str] | None, seed: int) -> Iterator[
 
 
 def _labelled_before(store: Store) -> set[str]:
-    table = store.history.history()
+    table = store.history.table()
     rows = zip(table["name"], table["label"], table["source"], strict=True)
     newest = {name: label for name, label, source in rows if source == SOURCE}
     return {name for name, label in newest.items() if label}

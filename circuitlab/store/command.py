@@ -72,10 +72,13 @@ def _example(example: Example) -> str:
     return f"{example.activations[example.peak]:8.3g}  {printable(f'{before}«{peak}»{after}')}{copies}"
 
 
-def table_text(table: pd.DataFrame) -> str:
-    """A table of features as text; a sentence where it is empty."""
+NOTHING_FOUND = "nothing found in labels and promoted tokens; --examples looks at what examples peak at, too"
+
+
+def table_text(table: pd.DataFrame, nothing: str = "no such feature") -> str:
+    """A table of features as text; the sentence `nothing` where it is empty."""
     if table.empty:
-        return "no such feature"
+        return nothing
     shown = table.drop(columns=["layer", "index"]).map(
         lambda value: printable(value) if isinstance(value, str) else value
     )

@@ -75,7 +75,7 @@ class Labels:
             self._kept = version, counting(read_table(self.path))
         return self._kept[1]
 
-    def history(self, name: str | None = None) -> pd.DataFrame:
+    def table(self, name: str | None = None) -> pd.DataFrame:
         """Every label ever given, or those of one feature, in order: the columns of `Label`."""
         table = read_table(self.path)
         rows = table.to_pandas()
