@@ -15,8 +15,8 @@ x̂ is the mean of the cells that the description does not tell apart. Descripti
     sum        a + b exactly: cells alike lie on one diagonal
 
 A plot is of the simplest description that explains at least `CLEAR` of it, and at most `NEARLY` less than the best one.
-Where none does: "number" if one operand explains as much (the feature knows certain numbers by heart), "constant" if the
-plot hardly varies, else "unclear".
+Where none does: "number" if one operand explains as much (the feature knows certain numbers by heart), "constant" if
+the plot hardly varies, else "unclear".
 
 Source: Lindsey et al. 2025, "On the Biology of a Large Language Model", section "Addition", where such plots are sorted
 by eye; https://transformer-circuits.pub/2025/attribution-graphs/biology.html

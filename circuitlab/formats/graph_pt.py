@@ -45,11 +45,7 @@ def _graph(data: Any) -> Graph:
     missing = [key for key in (*NEEDED, "input_tokens", "logit_probabilities") if key not in data]
     if missing:
         raise ValueError(f"{missing[0]} is missing; found {', '.join(map(str, list(data)[:12]))}")
-    prompt = data["input_string"]
-    if isinstance(prompt, list):
-        prompt = "".join(part for part in prompt if isinstance(part, str))
-    if not isinstance(prompt, str):
-        raise ValueError(f"input_string is a {type(prompt).__name__}; expected text")
+    prompt = _prompt(data["input_string"])
     tokens = _whole(data, "input_tokens", 1)
     active = _whole(data, "active_features", 2)
     selected = _whole(data, "selected_features", 1)
@@ -80,18 +76,26 @@ def _graph(data: Any) -> Graph:
         ]
     )
     links = _links(matrix, rank, n_errors, n_pos)
+    sizes = {"n_layers": n_layers, "token_ids": tokens.tolist(), "active_features": len(active)}
+    metadata = {**_source(data), **sizes, "from": "circuit-tracer .pt"}
+    return Graph(prompt, tuple(f"<{token}>" for token in tokens.tolist()), nodes, links, metadata)
+
+
+def _prompt(said: Any) -> str:
+    if isinstance(said, list):
+        said = "".join(part for part in said if isinstance(part, str))
+    if not isinstance(said, str):
+        raise ValueError(f"input_string is a {type(said).__name__}; expected text")
+    return said
+
+
+def _source(data: dict) -> dict[str, str]:
+    """Model and transcoder, as far as the file names them."""
     config, scan = data.get("cfg"), data.get("scan_name", data.get("scan"))
     name = config.get("model_name") if isinstance(config, Record) else None
     scan = scan if isinstance(scan, str) else None
-    metadata = {
-        "model": name if isinstance(name, str) else scan or "unknown",
-        **({"transcoder": scan, "scan": scan} if scan else {}),
-        "n_layers": n_layers,
-        "token_ids": tokens.tolist(),
-        "active_features": len(active),
-        "from": "circuit-tracer .pt",
-    }
-    return Graph(prompt, tuple(f"<{token}>" for token in tokens.tolist()), nodes, links, metadata)
+    model = name if isinstance(name, str) else scan or "unknown"
+    return {"model": model, **({"transcoder": scan, "scan": scan} if scan else {})}
 
 
 def _array(data: dict, key: str, ndim: int) -> np.ndarray:
