@@ -91,20 +91,19 @@ def plot_operands(
     """
     if not len(plots) == len(titles) == len(kinds):
         raise ValueError(f"{len(plots)} plots, {len(titles)} titles, {len(kinds)} kinds: expected as many of each")
-    rows = []
-    for kind in dict.fromkeys(kinds):
-        of = [at for at, one in enumerate(kinds) if one == kind]
-        rows += [(kind, of[start : start + columns]) for start in range(0, len(of), columns)]
-    axes = new_axes(width, (width / columns + 3.5) * len(rows), (len(rows), columns)).reshape(len(rows), columns)
     colours = {kind: COLOURS[number % len(COLOURS)] for number, kind in enumerate(dict.fromkeys(kinds))}
-    for line, (kind, members) in zip(axes, rows, strict=True):
+    rows: list[tuple[str, list[int]]] = []
+    for kind in colours:
+        of = [at for at, one in enumerate(kinds) if one == kind]
+        rows += [(kind if start == 0 else "", of[start : start + columns]) for start in range(0, len(of), columns)]
+    axes = new_axes(width, (width / columns + 3.5) * len(rows), (len(rows), columns)).reshape(len(rows), columns)
+    style: dict[str, Any] = {"rotation": 90, "va": "center", "ha": "right", "fontsize": 7, "fontweight": "bold"}
+    for line, (heading, members) in zip(axes, rows, strict=True):
         for ax in line:
             ax.set_axis_off()
-        for ax, at in zip(line, members, strict=False):
-            _heat_map(ax, plots[at], titles[at], colours[kind])
-        first = members[0] == kinds.index(kind)
-        style = {"rotation": 90, "va": "center", "ha": "right", "fontsize": 7, "fontweight": "bold"}
-        line[0].text(-0.1, 0.5, kind if first else "", transform=line[0].transAxes, color=colours[kind], **style)
+        for at, ax in zip(members, line, strict=False):
+            _heat_map(ax, plots[at], titles[at], colours[kinds[at]])
+        line[0].text(-0.1, 0.5, heading, transform=line[0].transAxes, color=colours[kinds[members[0]]], **style)
     return axes[0, 0].get_figure(root=True)
 
 
