@@ -24,6 +24,7 @@ import circuitlab as cl
 from circuitlab import corpus
 from circuitlab.features import logit_weights
 from circuitlab.harvest import HarvestSettings, checkpoint, harvest, merge
+from circuitlab.harvest.blocks import Block, read_block
 from circuitlab.harvest.engine import add_block
 from circuitlab.harvest.generated import Generated
 from circuitlab.harvest.run import HarvestResult
@@ -501,6 +502,18 @@ def test_bad_records_are_counted(tmp_path):
         "empty": 2, "not JSON": 1, "no text field": 1, "not UTF-8": 2, "words the model does not know": 1,
         "too long a line": 1, "split: longer than one piece": 1,
     }  # fmt: skip
+
+
+def test_pieces_know_where_in_their_record_they_begin():
+    """Each piece begins with BOS; the tokens behind it stand in the record at `start` + 1, + 2, …"""
+    model = cl.load(device="cpu").model
+    text = " . ".join(f"calc : {number} + 59 =" for number in range(20, 28))
+    whole = model.to_tokens(text).tolist()
+    pieces = read_block(model, Block(0, 0, (corpus.Record(text),), "", 0), 8)
+    rows = [row[1:] for row in pieces.rows]
+    assert [whole[start + 1 : start + 8] for start in pieces.start] == rows
+    assert [token for row in rows for token in row] == whole[1:]
+    assert {row[0] for row in pieces.rows} == {whole[0]}
 
 
 def test_a_corpus_without_one_good_record_says_why(model, tmp_path):

@@ -90,8 +90,8 @@ def contexts_of(evidence: Evidence, look_alikes: Iterable[Context] = ()) -> Cont
         inactive += [Context(example.tokens, p) for p in same[:1] + _spread(other, 1)]
     for at, context in enumerate(look_alikes):
         parts[TURNS[at % 4]][1].append(context)
-    given = (Part(tuple(active), tuple(inactive)) for active, inactive in parts)
-    return Contexts(evidence.name, *given, tuple(weight.token for weight in evidence.promoted))
+    shown, check, held_out = (Part(tuple(active), tuple(inactive)) for active, inactive in parts)
+    return Contexts(evidence.name, shown, check, held_out, tuple(weight.token for weight in evidence.promoted))
 
 
 def _spread(places: Sequence[int], n: int) -> list[int]:
@@ -212,9 +212,11 @@ class _Layer:
         floor = ACTIVE * max(heights, default=0.0)
         clear = [row for row, height in zip(rows, heights, strict=True) if height >= floor]
         similar = self._similar(index, _known(self.examples, rows), rng, len(clear))
-        parts = (self._part(clear, similar, rng, slice(*turns)) for turns in ((0, None, 2), (1, None, 4), (3, None, 4)))
+        turns = (slice(0, None, 2), slice(1, None, 4), slice(3, None, 4))
+        shown, check, held_out = (self._part(clear, similar, rng, turn) for turn in turns)
         promoted = self.features["promoted"][self._rows[index]].as_py() or []
-        return Contexts(name, *parts, tuple(str(self.strings[token["token_id"]]) for token in promoted))
+        tokens = tuple(str(self.strings[token["token_id"]]) for token in promoted)
+        return Contexts(name, shown, check, held_out, tokens)
 
     def _part(self, own: list[int], similar: list[tuple[int, int]], rng: np.random.Generator, turns: slice) -> Part:
         rows = own[turns]
