@@ -160,17 +160,18 @@ def _norm(run: InterventionRun, layer: int, feature: int) -> float:
 def _control(
     run: InterventionRun, edits: list[FeatureEdit], candidates: pd.DataFrame, rng: np.random.Generator
 ) -> Edits:
-    free, chosen = candidates, []
+    at, layer = candidates["pos"].to_numpy(), candidates["layer"].to_numpy()
+    free, chosen = np.full(len(candidates), True), []
     for edit in edits:
         before = float(run.outcome.before[edit.layer][edit.pos, edit.feature])
         change = edit.value(before) - before
-        here = free.iloc[np.flatnonzero(free["pos"].to_numpy() == edit.pos)]
-        near = here.iloc[np.flatnonzero(here["layer"].to_numpy() == edit.layer)]
+        here = np.flatnonzero(free & (at == edit.pos))
+        near = here[layer[here] == edit.layer]
         pool = near if len(near) >= SAME_LAYER else here
         if not len(pool):
             continue
-        row = pool.iloc[int(rng.integers(len(pool)))]
-        free = free.drop(index=str(row.name))
+        number = int(pool[int(rng.integers(len(pool)))])
+        row, free[number] = candidates.iloc[number], False
         size = change * _norm(run, edit.layer, edit.feature) / float(row["norm"])
         chosen.append(FeatureEdit(int(row["layer"]), int(row["feature"]), int(row["pos"]), 1.0, size))
     return Edits(tuple(chosen), names={"control": tuple(edit.node for edit in chosen)})
