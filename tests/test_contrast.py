@@ -92,3 +92,17 @@ def test_runs_go_on(model):
 def test_a_side_without_prompts_is_refused(model):
     with pytest.raises(ValueError, match="one side has none"):
         cl.contrast(model, [], asked(TEXAS))
+
+
+def test_the_strongest_nodes_of_a_concept_are_those_that_write_most(model):
+    concept = cl.contrast(model, asked(TEXAS), asked(CALIFORNIA))
+    few = concept.strongest(model, 5)
+    written = {
+        (layer, feature, place): value * float(model.transcoder.W_dec[layer][feature].norm())
+        for (layer, feature, place), value in concept.nodes.items()
+    }
+    assert list(few.nodes) == sorted(written, key=lambda node: -written[node])[:5]
+    assert all(few.nodes[node] == concept.nodes[node] for node in few.nodes)
+    assert len(concept.strongest(model, 10_000)) == len(concept)
+    with pytest.raises(ValueError, match="n=0"):
+        concept.strongest(model, 0)

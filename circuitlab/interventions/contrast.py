@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from circuitlab.interventions.controls import matched_controls
 from circuitlab.interventions.result import InterventionRun
@@ -67,6 +68,19 @@ class Concept:
                 if (layers is None or node[0] in layers) and (places is None or node[2] in places)
             }
         )
+
+    def strongest(self, model: ReplacementModel, n: int) -> Concept:
+        """The `n` nodes that write most: mean activation × ‖W_dec‖, over all layers that a decoder writes to."""
+        if n < 1:
+            raise ValueError(f"n={n}: a concept of its strongest nodes needs at least 1")
+        written: dict[Node, float] = {}
+        for layer in sorted({layer for layer, _, _ in self.nodes}):
+            nodes = [node for node in self.nodes if node[0] == layer]
+            features = torch.tensor([feature for _, feature, _ in nodes], device=model.transcoder.device)
+            rows = model.transcoder.W_dec.rows(layer, features)
+            sizes = torch.linalg.vector_norm(rows.detach().flatten(1), dim=1).tolist()
+            written |= {node: self.nodes[node] * size for node, size in zip(nodes, sizes, strict=True)}
+        return Concept({node: self.nodes[node] for node in sorted(written, key=lambda node: -written[node])[:n]})
 
 
 def means(model: ReplacementModel, prompts: Iterable[str]) -> Means:
