@@ -152,7 +152,7 @@ def intervene_each(
         pairs.append((setting, setting.resolve(named)))
     if n_tokens:
         return [setting.run(edits, n_tokens) for setting, edits in pairs]
-    return [InterventionRun(*pair, outcome) for pair, outcome in zip(pairs, outcomes(pairs), strict=True)]
+    return [InterventionRun(*pair, outcome=outcome) for pair, outcome in zip(pairs, outcomes(pairs), strict=True)]
 
 
 def random_matched(
@@ -169,7 +169,7 @@ def random_matched(
         drawn.append((run.experiment, matched_controls(run, 1, seed + number, names)[0]))
     if runs and runs[0].n_tokens:
         return [setting.run(edits, runs[0].n_tokens) for setting, edits in drawn]
-    return [InterventionRun(*pair, outcome) for pair, outcome in zip(drawn, outcomes(drawn), strict=True)]
+    return [InterventionRun(*pair, outcome=outcome) for pair, outcome in zip(drawn, outcomes(drawn), strict=True)]
 
 
 def answers(runs: Iterable[InterventionRun]) -> list[str]:
