@@ -226,7 +226,7 @@ with plt.rc_context({"font.size": 8, "axes.linewidth": 0.5}):
 # | one state for another (4 nodes out, 4 in, twice their value) | its capital | 99% of 144 | 0% |
 # | a state for each of five countries | its capital | 100% of 90 | 0% |
 # | a state for Byzantium | Constantinople | 100% of 54 | 0% |
-# | a region for another, asked for governor, river, bird, … | the new region's | 98% of 135 | 0% |
+# | a region for another, asked for governor, river, bird, … | the new region's | 98% of 135 | 2% |
 # | the same in five other forms of the sentence | its capital | 96 to 100% of 24 each | 0% |
 # | state inhibited (4 nodes, −1 times their value) | another's capital | 82% of 72 | 4% |
 # | capital inhibited (16 nodes off) | another value of the state, or none above 50% | 93% of 72 | 1% |
