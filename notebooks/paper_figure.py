@@ -129,7 +129,7 @@ Image(placed, width=560)
 
 # %%
 run = model.intervene(PROMPT, {"Texas": -1.0}, supernodes=groups, freeze_attention=False, freeze_norms=False)
-figure, (left, right) = plt.subplots(1, 2, figsize=(7.2, 2.9), width_ratios=(1.25, 1), layout="constrained")
+figure, (left, right) = plt.subplots(1, 2, figsize=(8.6, 3.6), width_ratios=(1.8, 1), layout="constrained")
 graph.plot(ax=left, view=view)
 top = run.top_tokens(4)
 right.barh(top["token"].str.strip(), top["before"], height=0.36, align="edge", color="#c5cbd5", label="as it is")
