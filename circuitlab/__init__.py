@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from circuitlab.interventions import Added, Cancelled, InterventionRun, Onward, Value
     from circuitlab.model import Model, load_model
     from circuitlab.operands import operand_kind, operand_plots
+    from circuitlab.overlap import shared_features
     from circuitlab.replacement import Agreement, ReplacementModel, load
     from circuitlab.store.store import Store
     from circuitlab.targets import Direction, LogitDifference
@@ -74,6 +75,7 @@ _HOMES = {
     "operand_kind": "operands",
     "operand_plots": "operands",
     "random_matched": "interventions.contrast",
+    "shared_features": "overlap",
     "swapped": "interventions.contrast",
     "trace": "tracing",
     "train": "training",
@@ -117,6 +119,7 @@ __all__ = [
     "operand_kind",
     "operand_plots",
     "random_matched",
+    "shared_features",
     "swapped",
     "trace",
     "train",
