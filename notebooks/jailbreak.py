@@ -199,7 +199,8 @@ _ = grouped.plot(ax=ax)
 # | within the sentence: it goes on as it was | 98.6% | |
 # | taken out where the refusal comes: the answer goes on | 100% | 0% |
 #
-# So far it is the paper's story. Three things differ. The concept is not wholly silent before: it stirs at a letter, and at
-# the comma after the letters (in the picture above). Its nodes stand in layers 3 and 4, some of them close to saying
+# So far it is the paper's story. Three things differ. The concept is not wholly silent before: it stirs at a letter and at
+# the comma after them (in the picture above); by its highest value at any token up to the last letter only 14.3% stay
+# below a quarter. Its nodes stand in layers 3 and 4, some of them close to saying
 # "sorry"; a concept of bombs without a refusal was not separated here. And atlas was trained on texts that refuse one
 # sentence late; why a large model does so this does not explain.

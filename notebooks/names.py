@@ -212,7 +212,7 @@ assert np.mean(by_chance) <= 0.1
 # | known-entity nodes on an invented name: a made-up answer | 91.7% | 5.6% |
 # | and it is what holds of that person | 80.6% | 1.4% |
 # | known-entity nodes off on a famous name: "I" | 87.5% | 0% |
-# | the can't-answer nodes then rise above a quarter of a nobody's level | 45.8% | |
+# | the can't-answer nodes then rise above a quarter of a nobody's level (above half: 8.3%) | 45.8% | |
 # | can't-answer nodes on, at a famous name: "I" | 84.7% | 0% |
 # | can't-answer nodes off, at an invented name: a made-up answer | 36.1% | 1.4% |
 #

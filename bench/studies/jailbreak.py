@@ -94,9 +94,14 @@ def rows(model) -> list[Row]:
 
 def inactive(model, sentences: list[Sentence], nodes: dict[str, Concept]) -> Row:
     """Whether the concept is at the four letters on average below a quarter of its final level."""
-    hit = []
+    mean, highest = [], []
     for s in sentences:
         base = model.baselines.of(model.model, model.transcoder, s.prompt)
         level = sum(base.activations[layer][:, feature] for layer, feature, _ in nodes[s.about[0]].nodes)
-        hit.append(float(level[LETTERS].mean()) < 0.25 * float(level[-1]))
-    return Row(CASE, "concept at the letters below a quarter of what it will be", float(np.mean(hit)), len(hit))
+        final = float(level[-1])
+        mean.append(float(level[LETTERS].mean()) < 0.25 * final)
+        highest.append(float(level[: LETTERS.stop].max()) < 0.25 * final)
+    note = f"by its highest value up to the last letter: {np.mean(highest):.1%}"
+    return Row(
+        CASE, "concept at the letters below a quarter of what it will be", float(np.mean(mean)), len(mean), note=note
+    )
