@@ -2,7 +2,8 @@
 
 Without a hint the first step is the sum that it says; with one it is the hint less the last summand. Features of a hint
 are found where it stands and up to "first" (`HINT`), on chains that training had. Reported are chains whose pair of
-hint and last summand training never saw, and without a hint those whose sum it never saw.
+hint and last summand training never saw, and without a hint those whose sum it never saw. The places and the clearness
+were settled beforehand on 30 other chains, of such pairs too; nothing is chosen here.
 
 - the hint's features swapped for another's: the step's last digit becomes that of the new hint less the last summand;
 - the same, where only that digit is to change: the step is the new hint less the last summand;
