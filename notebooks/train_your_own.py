@@ -138,7 +138,7 @@ with plt.rc_context({"font.size": 8}):
 # %% [markdown]
 # ## What to trust of it
 #
-# * Features of a short run are few and broad: one stands for many things. Read some (`read_a_feature`) before you
+# * Features of a short run are few and broad: one stands for many things. Read some in the dashboard before you
 #   name one.
 # * A replacement score says how much of a graph can be read, so report it beside every figure.
 # * Train longer until the *end to end* number stops rising; explained variance stops much earlier. A run that is
