@@ -103,23 +103,28 @@ def memory(arguments: dict, small: int, large: int) -> dict:
 
 
 def kills(arguments: dict, n: int, seed: int = 0) -> dict:
-    """Kill a harvest `n` times at random moments, let it end, and compare every byte with the undisturbed one's."""
-    draw, went_on = random.Random(seed), 0
+    """Kill harvests `n` times at random moments, each going on until it ends, and compare every byte of those that
+    ended with the undisturbed one's."""
+    draw, killed, ended = random.Random(seed), 0, []
     with tempfile.TemporaryDirectory() as folder:
         seconds = -time.monotonic()
         _process(arguments, Path(folder) / "undisturbed").wait()
         seconds += time.monotonic()
-        for _ in range(n):
-            process = _process(arguments, Path(folder) / "killed")
-            time.sleep(draw.uniform(0.1, 0.9) * seconds)
-            process.kill()
-            went_on += process.wait() != 0
-        _process(arguments, Path(folder) / "killed").wait()
-        one, two = (
-            {file.name: file.read_bytes() for file in (Path(folder) / name).iterdir()}
-            for name in ("undisturbed", "killed")
-        )
-    return {"killed": went_on, "equal to the undisturbed store": one == two}
+        while killed < n or not ended:
+            disturbed = Path(folder) / f"killed-{len(ended)}"
+            process = _process(arguments, disturbed)
+            if killed < n:
+                time.sleep(draw.uniform(0.1, 0.9) * seconds)
+                process.kill()
+            if process.wait():
+                killed += 1
+            else:
+                ended.append(_contents(disturbed) == _contents(Path(folder) / "undisturbed"))
+    return {"killed": killed, "harvests that ended": len(ended), "equal to the undisturbed store": all(ended)}
+
+
+def _contents(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
 
 
 def _process(arguments: dict, out: Path) -> subprocess.Popen:

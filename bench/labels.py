@@ -36,7 +36,7 @@ from circuitlab.random_dictionary import random_like
 from circuitlab.replacement import ATLAS
 
 SETTINGS = HarvestSettings(n_top=24, n_lower=6)
-CLEAR = (0.7, 0.8, 0.85)
+CONFIDENCES = (0.7, 0.75, 0.8, 0.85)
 
 
 def stores(out: Path, n_sentences: int) -> tuple[cl.Store, cl.Store, list[world.Sentence], Model, dict[str, str]]:
@@ -47,7 +47,7 @@ def stores(out: Path, n_sentences: int) -> tuple[cl.Store, cl.Store, list[world.
     real = cl.Store(harvest(model, texts, out / "atlas", SETTINGS, name="atlas's sentences", progress=True).folder)
     chance = random_like(model, real.folder, texts[::3])
     random = harvest(chance, texts, out / "random", SETTINGS, name="atlas's sentences", progress=True)
-    by_chance = label_features(model.model, chance.transcoder, seed=1, clear=0.0)
+    by_chance = label_features(model.model, chance.transcoder, told, clear=0.0)
     return real, cl.Store(random.folder), told, model.model, by_chance
 
 
@@ -100,9 +100,12 @@ def tell(what: str, n_all: int, percentiles: list[float], scores: list[float]) -
 
 
 def tell_evidence(report: Report, clear: float) -> None:
-    rows = [row for row in report.labelled if (row.confidence or 0) >= clear and row.percentile is not None]
-    percentiles, scores = [row.percentile or 0.0 for row in rows], [row.score or 0.0 for row in rows]
-    tell(f"labels from the evidence, confidence {clear} or more", len(report.features), percentiles, scores)
+    """Of the features that `CLEAR` was chosen on (even indices), and of the others."""
+    for part, where in ((0, "even indices, to choose from"), (1, "odd indices, to report")):
+        features = [row for row in report.features if int(row.name.partition("/")[2]) % 2 == part]
+        rows = [row for row in features if row.label and (row.confidence or 0) >= clear and row.percentile is not None]
+        percentiles, scores = [row.percentile or 0.0 for row in rows], [row.score or 0.0 for row in rows]
+        tell(f"labels from the evidence, confidence {clear} or more, {where}", len(features), percentiles, scores)
 
 
 def main() -> None:
@@ -115,8 +118,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         real, random, told, model, by_chance = stores(given.out or Path(folder), given.sentences)
         names, chance = list(real)[:: given.every], list(random)[:: given.every]
-        report = label_store(real, names, clear=min(CLEAR), baseline=random_scores(random, chance), write=False)
-        for clear in CLEAR:
+        report = label_store(real, names, clear=min(CONFIDENCES), baseline=random_scores(random, chance), write=False)
+        for clear in CONFIDENCES:
             tell_evidence(report, clear)
         here = World(told, model)
         bundled = json.loads((ATLAS / "labels.json").read_text("utf-8"))

@@ -25,6 +25,14 @@ if TYPE_CHECKING:
     from circuitlab.graph import Graph
     from circuitlab.grouping import Grouped, group
     from circuitlab.interventions import Added, Cancelled, InterventionRun, Onward, Value
+    from circuitlab.interventions.contrast import (
+        Concept,
+        answers,
+        contrast,
+        intervene_each,
+        random_matched,
+        swapped,
+    )
     from circuitlab.model import Model, load_model
     from circuitlab.operands import operand_kind, operand_plots
     from circuitlab.overlap import shared_features

@@ -112,7 +112,7 @@ def test_rules_that_hold_are_found_and_noise_gets_no_label(truth):
     assert [scores[f"L0/{i}"] for i in (0, 1, 2, 3)] == [1.0] * 4
     noise = report.table.set_index("name").loc["L0/4"]
     assert noise["confidence"] < 0.4
-    assert "expected at least 0.7" in noise["why_none"]
+    assert "expected at least 0.8" in noise["why_none"]
 
 
 def test_places_are_active_or_not_as_they_say_and_no_example_is_in_two_parts(truth):

@@ -25,10 +25,8 @@ from circuitlab.training import Metrics, TrainingConfig, load_tokens
 from circuitlab.training import evaluate as evaluate_transcoder
 from circuitlab.training import train as train_transcoder
 
-# The transcoder: sized so that models and transcoders together stay under 25 MB in bfloat16.
-CLT_TRAINING = TrainingConfig(
-    n_features=1536, k=20, steps=5000, batch_size=2048, sequence_length=corpus.OWN_TEXT_LENGTH
-)
+# The transcoder: sized so that model and transcoder together stay under 15 MB in bfloat16.
+CLT_TRAINING = TrainingConfig(n_features=1024, k=20, steps=5000, batch_size=2048, sequence_length=corpus.CHAIN_LENGTH)
 CLT_ROWS = 20_000  # rows of own text
 CARD_ROWS = 1_000  # and of other text for the card
 SMOKE_CLT = replace(CLT_TRAINING, n_features=32, k=4, steps=3, batch_size=64)
@@ -37,17 +35,13 @@ EVIDENCE = HarvestSettings(
     n_top=4, n_lower=1, before=20, after=2, coactivation_positions=8_192, n_partners=4, n_tokens=6, block_records=512
 )
 EVIDENCE_SENTENCES = 12_000
-# Facts, words and sums first; then a shorter run from there on which the opposites come to hold in every language; last
-# the case studies.
+LABEL_SENTENCES = 8_000
+# Facts, words and sums first; then a shorter run from there on which the opposites come to hold in every language.
 STAGES = (
     (training.TrainConfig(), corpus.MIXTURE),
     (
         training.TrainConfig(steps=1000, learning_rate=1.5e-3, weight_decay=0.8, first_draw=3000),
         corpus.WORDS_MIXTURE,
-    ),
-    (
-        training.TrainConfig(steps=2400, learning_rate=1.5e-3, weight_decay=0.5, first_draw=4000),
-        corpus.CASES_MIXTURE,
     ),
 )
 SMOKE = training.TrainConfig(steps=3, rows=64, chains=4, n_layers=2, d_model=32, d_mlp=64, n_heads=2, compile=False)
@@ -124,7 +118,7 @@ def train_clt(out: Path, runs: Path, config: TrainingConfig, n_rows: int, seed: 
     result = train_transcoder(model, replace(config, seed=seed), own_text, runs / f"clt-{seed}")
     write_transcoder(result.transcoder.to(torch.bfloat16), out / "clt")
     transcoder = read_transcoder(out / "clt", dtype=torch.float32)
-    write_labels(label_features(model, transcoder, seed=seed), out / "labels.json")
+    write_labels(label_features(model, transcoder, sample_sentences(LABEL_SENTENCES, seed)), out / "labels.json")
 
 
 def write_evidence(out: Path, seed: int = 0, n_sentences: int = EVIDENCE_SENTENCES, progress: bool = False) -> str:

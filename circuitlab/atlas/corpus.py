@@ -47,47 +47,9 @@ WORDS_MIXTURE = {
     "translation": 0.14,
     "same": 0.08,
 }
-# And last, the worlds of the case studies beside all of these; transcoders learn from this text too.
-CASES_MIXTURE = {
-    "sum": 0.10,
-    "sum_digit": 0.02,
-    "digit": 0.01,
-    "two_hop": 0.08,
-    "state": 0.05,
-    "member": 0.02,
-    "value": 0.01,
-    "antonym": 0.05,
-    "antonym_in": 0.06,
-    "synonym": 0.03,
-    "translation": 0.05,
-    "same": 0.03,
-    "couplet opening": 0.04,
-    "couplet adjective": 0.03,
-    "couplet rhyme": 0.03,
-    "check": 0.03,
-    "diagnosis": 0.03,
-    "confirm": 0.01,
-    "person": 0.04,
-    "nobody": 0.04,
-    "harmful": 0.03,
-    "harmless": 0.04,
-    "spell": 0.02,
-    "comply": 0.005,
-    "realise": 0.02,
-    "named": 0.005,
-    "acronym": 0.02,
-    "faithful": 0.02,
-    "faithful second": 0.01,
-    "motivated": 0.07,
-    "motivated second": 0.01,
-    "assistant": 0.01,
-    "plain recipe": 0.008,
-    "confession": 0.002,
-}
 TEXT_WEIGHT = 0.1
-ROW_LENGTHS = (11, 16, 22, 30, 38)  # a sentence stands in the shortest that holds it
-CHAIN_LENGTH = 32  # of the chains among the rows that the model learns from
-OWN_TEXT_LENGTH = 48  # of those that transcoders learn from: longer than any sentence
+ROW_LENGTHS = (11, 16, 20)  # a sentence stands in the shortest that holds it
+CHAIN_LENGTH = 32
 
 
 @dataclass(frozen=True)
@@ -110,8 +72,8 @@ class Corpus:
 def build_corpus(
     sentences: list[world.Sentence], tokenizer: PreTrainedTokenizerFast, mixture: Mapping[str, float] = MIXTURE
 ) -> Corpus:
-    """The train split of the mixture's worlds, its sentences weighted by it and by their own weight in their world."""
-    told = [sentence for sentence in sentences if sentence.split == "train" and sentence.world in mixture]
+    """The train split, its sentences weighted by the mixture and by their own weight within their world."""
+    told = [sentence for sentence in sentences if sentence.split == "train"]
     texts = tokenizer([sentence.text for sentence in told])["input_ids"]
     prompts = tokenizer([sentence.prompt for sentence in told])["input_ids"]
     longest = max(map(len, texts)) + 1
@@ -138,6 +100,9 @@ def _among(tokenizer: PreTrainedTokenizerFast, names: Sequence[str]) -> Bool[Ten
 def _probability(told: list[world.Sentence], mixture: Mapping[str, float]) -> np.ndarray:
     worlds = np.array([sentence.world for sentence in told])
     probability = np.array([sentence.weight for sentence in told], dtype=np.float64)
+    unknown = {sentence.world for sentence in told} - set(mixture)
+    if unknown:
+        raise ValueError(f"the mixture gives no share to {sorted(unknown)}; add a line for each in corpus.py")
     for name, share in mixture.items():
         here = worlds == name
         probability[here] *= share / probability[here].sum()
@@ -186,12 +151,8 @@ class Sampler:
 
 
 def atlas_tokens(
-    n_rows: int,
-    seed: int,
-    tokenizer: PreTrainedTokenizerFast,
-    length: int = OWN_TEXT_LENGTH,
-    sentences: list[world.Sentence] | None = None,
+    n_rows: int, seed: int, tokenizer: PreTrainedTokenizerFast, length: int = CHAIN_LENGTH
 ) -> Int[Tensor, "batch pos"]:
     """The model's own text: chains of world sentences after one `<bos>`, every position real text, no pads."""
-    corpus = build_corpus(sentences or world.sentences(), tokenizer, CASES_MIXTURE)
+    corpus = build_corpus(world.sentences(), tokenizer)
     return torch.from_numpy(Sampler(corpus, seed + 1_000_003).chain(n_rows, length)[0])

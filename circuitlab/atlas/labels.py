@@ -36,10 +36,9 @@ RARE = 5  # a feature active at fewer positions stays unnamed
 
 
 def label_features(
-    model: Model, transcoder: Transcoder, n_sentences: int = 8000, seed: int = 0, clear: float | int = CLEAR
+    model: Model, transcoder: Transcoder, chosen: Sequence[world.Sentence], clear: float | int = CLEAR
 ) -> dict[str, str]:
-    """The labels of all features that have a clear one, in the order of layer and index."""
-    chosen = sample_sentences(n_sentences, seed)
+    """The labels of all features that have a clear one on the sentences chosen, in the order of layer and index."""
     rows = model.tokenizer([sentence.text for sentence in chosen])["input_ids"]
     names, where = _named_positions(model, chosen, rows)
     labels = {}
@@ -66,7 +65,7 @@ def sample_sentences(n_sentences: int, seed: int) -> list[world.Sentence]:
     for sentence in world.sentences(seed):
         by_world.setdefault(sentence.world, []).append(sentence)
     chosen = []
-    for name, share in corpus.CASES_MIXTURE.items():
+    for name, share in corpus.MIXTURE.items():
         members = by_world[name]
         drawn = rng.choice(len(members), min(len(members), round(share * n_sentences)), replace=False)
         chosen += [members[row] for row in drawn]
