@@ -47,7 +47,7 @@ def stores(out: Path, n_sentences: int) -> tuple[cl.Store, cl.Store, list[world.
     real = cl.Store(harvest(model, texts, out / "atlas", SETTINGS, name="atlas's sentences", progress=True).folder)
     chance = random_like(model, real.folder, texts[::3])
     random = harvest(chance, texts, out / "random", SETTINGS, name="atlas's sentences", progress=True)
-    by_chance = label_features(model.model, chance.transcoder, seed=1, clear=0.0)
+    by_chance = label_features(model.model, chance.transcoder, told, clear=0.0)
     return real, cl.Store(random.folder), told, model.model, by_chance
 
 

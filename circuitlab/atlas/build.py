@@ -7,7 +7,7 @@ and `OUT/clt`.
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,6 +37,7 @@ EVIDENCE = HarvestSettings(
     n_top=4, n_lower=1, before=20, after=2, coactivation_positions=8_192, n_partners=4, n_tokens=6, block_records=512
 )
 EVIDENCE_SENTENCES = 12_000
+LABEL_SENTENCES = 8_000
 # Facts, words and sums first; then a shorter run from there on which the opposites come to hold in every language; last
 # the case studies.
 STAGES = (
@@ -116,15 +117,28 @@ def train(
     echo(card(out / "model", limit=8 if smoke else None, seed=seed))
 
 
-def train_clt(out: Path, runs: Path, config: TrainingConfig, n_rows: int, seed: int = 0) -> None:
-    """Train the transcoder of `out/model` on its own text into `out/clt`, and label its features."""
+def train_clt(
+    out: Path,
+    runs: Path,
+    config: TrainingConfig,
+    n_rows: int,
+    seed: int = 0,
+    told: list[world.Sentence] | None = None,
+    mixture: Mapping[str, float] = corpus.CASES_MIXTURE,
+) -> None:
+    """Train the transcoder of `out/model` on its own text into `out/clt`, and label its features.
+
+    The text is drawn from the sentences `told`, by default all of the world.
+    """
     model = load_model(out / "model", device="cpu")
     model.name = "atlas"
-    own_text = corpus.atlas_tokens(n_rows, seed, model.tokenizer)
+    own_text = corpus.atlas_tokens(n_rows, seed, model.tokenizer, sentences=told, mixture=mixture)
     result = train_transcoder(model, replace(config, seed=seed), own_text, runs / f"clt-{seed}")
     write_transcoder(result.transcoder.to(torch.bfloat16), out / "clt")
     transcoder = read_transcoder(out / "clt", dtype=torch.float32)
-    write_labels(label_features(model, transcoder, seed=seed), out / "labels.json")
+    write_labels(
+        label_features(model, transcoder, sample_sentences(LABEL_SENTENCES, seed, told, mixture)), out / "labels.json"
+    )
 
 
 def write_evidence(out: Path, seed: int = 0, n_sentences: int = EVIDENCE_SENTENCES, progress: bool = False) -> str:

@@ -191,7 +191,8 @@ def atlas_tokens(
     tokenizer: PreTrainedTokenizerFast,
     length: int = OWN_TEXT_LENGTH,
     sentences: list[world.Sentence] | None = None,
+    mixture: Mapping[str, float] = CASES_MIXTURE,
 ) -> Int[Tensor, "batch pos"]:
     """The model's own text: chains of world sentences after one `<bos>`, every position real text, no pads."""
-    corpus = build_corpus(sentences or world.sentences(), tokenizer, CASES_MIXTURE)
+    corpus = build_corpus(sentences or world.sentences(), tokenizer, mixture)
     return torch.from_numpy(Sampler(corpus, seed + 1_000_003).chain(n_rows, length)[0])

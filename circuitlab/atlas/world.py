@@ -289,5 +289,5 @@ WORLDS: tuple[Callable[[int], Iterator[Sentence]], ...] = (
 
 
 def sentences(seed: int = 0) -> list[Sentence]:
-    """Every sentence of every world, about 90,000."""
+    """Every sentence of every world, about 180,000."""
     return [sentence for world in WORLDS for sentence in world(seed)]
