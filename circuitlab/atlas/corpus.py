@@ -151,12 +151,11 @@ class Sampler:
         self.corpus = corpus
         self.seed = seed
         self.seek(0)
-        self.groups = {length: corpus.rows(length) for length in ROW_LENGTHS}
+        by_length = {length: corpus.rows(length) for length in ROW_LENGTHS}
+        self.groups = {length: rows for length, rows in by_length.items() if len(rows)}
         self.shares = {length: corpus.probability[rows].sum() for length, rows in self.groups.items()}
         self.cumulative = {
-            length: np.cumsum(corpus.probability[rows]) / self.shares[length]
-            for length, rows in self.groups.items()
-            if len(rows)
+            length: np.cumsum(corpus.probability[rows]) / self.shares[length] for length, rows in self.groups.items()
         }
         self.all_cumulative = np.cumsum(corpus.probability)
 
