@@ -123,13 +123,12 @@ def locked(folder: Path) -> Iterator[None]:
     """The folder for this harvest alone; ValueError where another writes into it. A killed process holds nothing."""
     lock = FileLock(folder / LOCK_FILE, timeout=0)
     try:
-        lock.acquire()
+        with suppress(NotImplementedError):  # a file system without locks: two at once are then the user's to avoid
+            lock.acquire()
     except Timeout:
         raise ValueError(
             f"another harvest is writing into {folder}: wait until it has ended, or name another folder"
         ) from None
-    except NotImplementedError:  # a file system without locks: two at once are then the user's to avoid
-        pass
     try:
         yield
     finally:
