@@ -283,3 +283,12 @@ def test_a_pickled_tensor_is_no_more_than_its_file(tmp_path, tensor, said):
     torch.save({"a": tensor}, tmp_path / "a.pt")
     with pytest.raises(ValueError, match=said):
         headers(tmp_path / "a.pt")
+
+
+@pytest.mark.parametrize("key", ["~", "true", "1"])
+def test_a_setting_without_a_name_is_refused(plt, key):
+    """YAML reads `~:` and `true:` as keys that are no text."""
+    path = plt / "config.yaml"
+    path.write_text(f"{key}: x\n{path.read_text()}")
+    with pytest.raises(ValueError, match="is no name of a setting"):
+        read_transcoder(plt)

@@ -34,6 +34,9 @@ def read_settings(path: Path) -> dict[str, Any]:
         raise ValueError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
     if not isinstance(settings, dict):
         raise ValueError(f"{path} holds {type(settings).__name__}, expected a mapping of settings")
+    odd = [key for key in settings if not isinstance(key, str)]
+    if odd:
+        raise ValueError(f"{path}: the key {shortened(odd[0])} is no name of a setting")
     kind = settings.get("model_kind")
     if not isinstance(kind, str) or kind not in MODEL_KINDS:
         raise ValueError(f"{path}: model_kind is {shortened(kind)}, expected {' or '.join(map(repr, MODEL_KINDS))}")
