@@ -22,6 +22,7 @@ import pandas as pd
 import torch
 
 import circuitlab as cl
+from bench.studies.table import Row, trial
 from circuitlab.atlas import facts, words, world
 from circuitlab.interventions.contrast import (
     Concept,
@@ -158,24 +159,32 @@ Trials = Callable[[str, list[Word], Choice], tuple[list[tuple[str, Values]], lis
 """For a case (a language, or two), some words and a choice: prompts with their values, and the right answers."""
 
 
-def claim(model, name: str, cases: Sequence[str], trials: Trials, choices: Sequence[Choice]) -> None:
+def claim(model, name: str, cases: Sequence[str], trials: Trials, choices: Sequence[Choice]) -> list[Row]:
     """Choose on one set of words for all cases together, report each case on another."""
     _, chosen, tested = words_split()
 
-    def hits(case: str, some: list[Word], choice: Choice) -> tuple[list[InterventionRun], list[str], list[bool]]:
-        wanted, right = trials(case, some, choice)
-        runs = run_all(model, wanted)
-        return runs, right, [top(run) == answer for run, answer in zip(runs, right, strict=True)]
+    def score(choice: Choice) -> float:
+        shares = []
+        for case in cases:
+            wanted, right = trials(case, chosen, choice)
+            shares.append(np.mean([a == b for a, b in zip(answers(run_all(model, wanted)), right, strict=True)]))
+        return float(np.mean(shares))
 
-    choice = choose(lambda choice: float(np.mean([np.mean(hits(c, chosen, choice)[2]) for c in cases])), choices)
+    choice, found = choose(score, choices), []
     for case in cases:
-        runs, right, hit = hits(case, tested, choice)
-        chance = [answer == expected for answer, expected in zip(answers(random_matched(runs)), right, strict=True)]
-        sizes = np.mean([len(run.edits.features) for run in runs])
-        report(f"{name}, {case}", hit, chance, f"{sizes:.0f} nodes")
+        wanted, right = trials(case, tested, choice)
+        group = {node for _, values in wanted for node in values}
+        note = f"{np.mean([len(values) for _, values in wanted]):.0f} nodes"
+        runs = run_all(model, wanted)
+
+        def right_one(number: int, answer: str, right=right) -> bool:
+            return answer == right[number]
+
+        found.append(trial("languages", f"{name}, {case}", runs, right_one, group=group, note=note))
+    return found
 
 
-def operation(model) -> None:
+def operation(model) -> list[Row]:
     """Antonym to synonym, in each language; the operation is found on other words."""
     found, _, _ = words_split()
     seen = {
@@ -192,15 +201,12 @@ def operation(model) -> None:
         return [(prompt, values) for prompt in prompts(language, "antonym", some)], right
 
     grid = [
-        Choice(strength, clearer, layer)
-        for strength in (1.0, 1.25, 1.5)
-        for clearer in (1.25, 2.0, 4.0)
-        for layer in (0, 1, 2, 4)
+        Choice(strength, clearer, layer) for strength in (1.0, 1.5) for clearer in (1.25, 2.0) for layer in (0, 1, 2, 4)
     ]
-    claim(model, "antonym swapped for synonym", words.LANGUAGES, trials, grid)
+    return claim(model, "antonym swapped for synonym", words.LANGUAGES, trials, grid)
 
 
-def operand(model) -> None:
+def operand(model) -> list[Row]:
     """One word for another: nodes that its prompt has and those of other words have not."""
 
     def trials(language: str, some: list[Word], choice: Choice):
@@ -213,10 +219,10 @@ def operand(model) -> None:
         return list(zip(texts, values, strict=True)), right
 
     grid = [Choice(strength, CLEARER, layer) for strength in (1.0, 1.5, 2.0) for layer in (1, 2, 3)]
-    claim(model, "operand swapped", words.LANGUAGES, trials, grid)
+    return claim(model, "operand swapped", words.LANGUAGES, trials, grid)
 
 
-def language_swap(model) -> None:
+def language_swap(model) -> list[Row]:
     """The language alone, from each to each; places aligned from the end; found on other words."""
     found, _, _ = words_split()
     seen = {
@@ -236,7 +242,7 @@ def language_swap(model) -> None:
         ]
 
     cases = [f"{a} to {b}" for a in words.LANGUAGES for b in words.LANGUAGES if a != b]
-    claim(model, "language swapped", cases, trials, [Choice(strength) for strength in (1.0, 1.5, 2.0)])
+    return claim(model, "language swapped", cases, trials, [Choice(strength) for strength in (1.0, 1.5, 2.0)])
 
 
 # ---- sums ----
@@ -395,7 +401,7 @@ def main() -> None:
     texts = STORIES if arguments.stories else atlas_prompts()
     jobs = {
         "states": lambda: states(model),
-        "words": lambda: (operation(model), operand(model), language_swap(model)),
+        "words": lambda: print(*operation(model), *operand(model), *language_swap(model), sep="\n"),
         "sums": lambda: sums(model),
         "knock-on": lambda: knock_on(model, texts),
         "time": lambda: times(model),

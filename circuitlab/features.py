@@ -348,7 +348,7 @@ class Features:
 
 
 def _bundled_texts(model: Model) -> list[str]:
-    if model.name != "atlas":
+    if model.name not in ("atlas", "atlas-quirk"):
         return []
     from circuitlab.atlas.examples import example_texts
 

@@ -170,7 +170,7 @@ def _folded(weight: Tensor, fit: Fit, layer: int) -> nn.Parameter:
 
 def short_text(model: Model) -> list[Int[Tensor, " _"]]:
     """Prompts to measure on: atlas's own texts, else English; what the model writes where it cannot read that."""
-    if model.name == "atlas":
+    if model.name in ("atlas", "atlas-quirk"):
         return [model.to_tokens(text) for text in ATLAS_TEXTS]
     if model.tokenizer is not None:
         with suppress(ValueError):  # a vocabulary of other words, a short context

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from circuitlab.store.store import Store
 
 ATLAS = Path(__file__).parent / "atlas"
+BUNDLED = {"atlas": ATLAS, "atlas-quirk": ATLAS / "quirk"}
 
 INPUT_HOOKS = ("hook_resid_mid", "mlp.hook_in", "ln2.hook_normalized")
 OUTPUT_HOOKS = ("hook_mlp_out", "mlp.hook_out")
@@ -324,8 +325,8 @@ def load(
 ) -> ReplacementModel:
     """A model with its transcoder: the bundled one, or any Hugging Face model and a transcoder of any published kind.
 
-    model: "atlas" (bundled: offline, seconds, no GPU), a folder, a hub id (owner/name, owner/name@revision), or a model
-        in memory (which is copied).
+    model: "atlas" (bundled: offline, seconds, no GPU) or "atlas-quirk" (with a hidden goal), a folder, a hub id
+        (owner/name, owner/name@revision), or a model in memory (which is copied).
     transcoder: a folder, an address on the hub (owner/repo, owner/repo@revision, owner/repo/subfolder), or one in
         memory, which is left as it is. Without one, or with "neurons", the model's MLP neurons are its features (see
         `circuitlab.neurons`).
@@ -339,17 +340,17 @@ def load(
     not give, and ValueError for a damaged transcoder and one made for another model.
     """
     labels: dict[str, str] = {}
-    bundled = isinstance(model, str) and model == "atlas"
-    own_evidence = False
-    if bundled:
-        model = ATLAS / "model"
+    bundled = BUNDLED.get(model) if isinstance(model, str) else None
+    name, own_evidence = str(model), False
+    if bundled is not None:
+        model = bundled / "model"
         if transcoder is None:
-            transcoder = ATLAS / "clt"
-            labels = json.loads((ATLAS / "labels.json").read_text("utf-8"))
-            own_evidence = evidence is None
+            transcoder = bundled / "clt"
+            labels = json.loads((bundled / "labels.json").read_text("utf-8"))
+            own_evidence = evidence is None and (bundled / "evidence").is_dir()
     loaded = model if isinstance(model, Model) else load_model(model, tokenizer, device, dtype)
-    if bundled:
-        loaded.name = "atlas"
+    if bundled is not None:
+        loaded.name = name
     if transcoder is None or transcoder == "neurons":
         from circuitlab.neurons import neurons_of
 
@@ -373,7 +374,7 @@ def load(
         warn_of_mismatch(result.fit, source or repr(placed))
     result = _with(evidence, result)
     if own_evidence:
-        result.features.attach(ATLAS / "evidence", keep_labels=False)
+        result.features.attach(bundled / "evidence", keep_labels=False)
     return result
 
 

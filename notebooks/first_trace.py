@@ -80,21 +80,32 @@ graph.scores()
 # ## A flowchart
 #
 # Features with the same meaning make a group. In the widget: pin nodes, hold G and click them, type a name. From Python it
-# is the same state, and what one does shows in the other.
-
+# is the same state, and what one does shows in the other. Which features belong together can be read off other prompts:
+# what questions about other cities of Texas have, and those about cities of other states have not, is Texas.
 
 # %%
-def labelled(*names):
-    """Ids of the 30 most influential features that carry one of these labels."""
-    top = graph.nodes[graph.nodes["kind"] == "feature"].nlargest(30, "influence")
-    return top.loc[top["label"].isin(names), "id"].tolist()
+FORM = "fact : the {} of the state containing {} is"
+TEXAS = ["Houston", "Rockport", "Hartley", "Oakfield", "Bradhaven"]
+OTHERS = ["Stanford", "Riverside", "Dalton", "Brookhaven", "Lakewood", "Clifton", "Ashville", "Ashland", "Milton"]
+capitals = [FORM.format("capital", city) for city in TEXAS + OTHERS]
+rivers = [FORM.format("river", city) for city in TEXAS + OTHERS]
+in_texas, elsewhere = capitals[: len(TEXAS)], capitals[len(TEXAS) :]
+texas = cl.contrast(model, in_texas, elsewhere, clearer=4, places=[-2]).strongest(model, 8)
+say_a_capital = cl.contrast(model, capitals, rivers, clearer=4, places=[-1]).strongest(model, 8)
+
+
+def here(concept):
+    """Ids of a concept's nodes in the graph; places are counted from the end."""
+    ids = [f"{layer}_{feature}_{len(graph.tokens) + place}" for layer, feature, place in concept.nodes]
+    return [node for node in ids if node in set(graph.nodes["id"])]
 
 
 words = graph.nodes[graph.nodes["token"].isin([" capital", " Dal", "las"]) & (graph.nodes["kind"] == "token")]
 view = graph.view()
-view.supernodes = {"Texas": labelled("Texas", "Texas city"), "say a capital": labelled("say a capital")}
+view.supernodes = {"Texas": here(texas), "say a capital": here(say_a_capital)}
 view.pinned = [*words["id"], *view.supernodes["Texas"], *view.supernodes["say a capital"], answer["id"]]
-_, ax = plt.subplots(figsize=(9, 3.6), layout="constrained")
+view.positions = {"Texas": (0.75, 0.5), "say a capital": (0.25, 0.42), answer["id"]: (0.48, 0.06)}
+_, ax = plt.subplots(figsize=(7.2, 4.7), layout="constrained")
 _ = graph.plot(ax=ax, view=view.view)
 
 # %% [markdown]
@@ -104,7 +115,7 @@ _ = graph.plot(ax=ax, view=view.view)
 # California's in their place must give its capital. Random features of the same size are the control.
 
 # %%
-run = model.intervene(PROMPT, {"Texas": -1.0})
+run = model.intervene(PROMPT, {"Texas": -1.0}, supernodes=view.supernodes)
 run.top_tokens(4)
 
 # %%
@@ -115,9 +126,10 @@ verdict
 assert run.top_tokens().set_index("token")["after"].idxmax().strip() != "Austin"
 
 # %%
-swap = model.swap(
-    PROMPT, out="Texas", into="California", from_prompt="fact : the capital of the state containing Oakland is"
-)
+CALIFORNIA = ["Stanford", "Riverside", "Glendale", "Winham", "Greenton"]
+in_california = [FORM.format("capital", city) for city in CALIFORNIA]
+california = cl.contrast(model, in_california, in_texas, clearer=4, places=[-2]).strongest(model, 8)
+[swap] = cl.intervene_each(model, [PROMPT], cl.swapped(texas, california, 1.5))
 swap.top_tokens(4)
 
 # %%

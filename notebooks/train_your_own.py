@@ -47,7 +47,7 @@ scratch = TemporaryDirectory()
 #
 # `activation="batchtopk"` keeps, over a batch, k features a position on average; the threshold that does so is measured
 # at the end and saved, so that what is saved is a JumpReLU transcoder. 256 features a layer and 300 steps are few (the
-# bundled one has 1,024 a layer): how far do they carry?
+# bundled one has 1,536 a layer): how far do they carry?
 
 # %%
 TEXTS = [sentence.text for sentence in sample_sentences(3000, seed=3)]
@@ -72,7 +72,7 @@ assert metrics.l0 < 32
 
 # %% [markdown]
 # These are numbers on held-out text of the same source, and say no more than that. (The same settings on texts that are
-# not shuffled see the first few kinds of sentence only: they agree with the model on their own held-out text, and far less on all kinds.)
+# not shuffled see the first few kinds of sentence only: 94% agreement on their own held-out text, 35% on all kinds.)
 # The bundled one beside it, on another sample:
 
 # %%
@@ -138,7 +138,7 @@ with plt.rc_context({"font.size": 8}):
 # %% [markdown]
 # ## What to trust of it
 #
-# * Features of a short run are few and broad: one stands for many things. Read some in the dashboard before you
+# * Features of a short run are few and broad: one stands for many things. Read some (`read_a_feature`) before you
 #   name one.
 # * A replacement score says how much of a graph can be read, so report it beside every figure.
 # * Train longer until the *end to end* number stops rising; explained variance stops much earlier. A run that is

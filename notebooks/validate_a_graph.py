@@ -173,12 +173,12 @@ _ = right.legend(frameon=False)
 # %% [markdown]
 # ## 5. How large a claim?
 #
-# * One prompt proves little: repeat over prompts that the group was not found on, and report the share, with the random
-#   control beside it, as `python -m bench.interventions` does.
+# * One prompt proves little: repeat over prompts that the group was not found on, and report the share, as
+#   `python -m bench.studies` does for every case study, with the random control beside it.
 # * An effect shows that the features *matter*, not that they mean what you call them. Swapping in another state's
-#   features, which gives that state's capital (`first_trace`), says far more than breaking the answer.
+#   features, which gives that state's capital (`two_hop`), says far more than breaking the answer.
 # * No effect does not show that features are idle: a second path may stand in for the first. Silence both.
-# * All of it is about this prompt and this model.
+# * All of it is about this prompt and this model. `limits` shows graphs that mislead.
 #
 # ## Exercise
 #

@@ -169,29 +169,35 @@ def test_pieces_are_hidden_from_the_words_after_them(pieces, text):
 
 
 def test_the_loss_counts_the_answer_in_full(sentences, pieces, text):
-    told = [sentence for sentence in sentences if sentence.split == "train"]
+    told = [sentence for sentence in sentences if sentence.split == "train" and sentence.world in corpus.MIXTURE]
     for row in range(0, len(told), 997):
         counted = text.tokens[row][text.weights[row] == 1.0]
         assert pieces.convert_ids_to_tokens(counted) == [told[row].answer]
 
 
-def test_every_world_has_its_share(sentences, text):
+def test_every_world_has_its_share_and_others_have_none(sentences, text):
     shares = defaultdict(float)
-    told = [sentence for sentence in sentences if sentence.split == "train"]
+    told = [sentence for sentence in sentences if sentence.split == "train" and sentence.world in corpus.MIXTURE]
     for sentence, probability in zip(told, text.probability, strict=True):
         shares[sentence.world] += probability
     assert dict(shares) == pytest.approx(corpus.MIXTURE)
 
 
-def test_a_world_without_a_share_is_refused(sentences, pieces):
-    stray = sentences[0]._replace(world="couplet")
-    with pytest.raises(ValueError, match=r"gives no share to \['couplet'\]"):
-        corpus.build_corpus([stray], pieces)
+def test_no_world_is_forgotten_at_the_end(sentences):
+    assert {sentence.world for sentence in sentences} == set(corpus.CASES_MIXTURE)
+
+
+def test_lengths_that_no_sentence_has_are_not_drawn(sentences, pieces):
+    """The words alone have no sentence longer than a row of 16."""
+    words = corpus.build_corpus(sentences, pieces, {"antonym": 0.5, "translation": 0.5})
+    sampler = corpus.Sampler(words, 0)
+    assert set(sampler.groups) < set(corpus.ROW_LENGTHS)
+    assert all(len(tokens) for tokens, _, _ in training.step_batches(sampler, training.TrainConfig(rows=64), 0))
 
 
 def test_own_text_has_no_pads_and_follows_its_seed(pieces):
     tokens = corpus.atlas_tokens(8, 0, pieces)
-    assert tokens.shape == (8, corpus.CHAIN_LENGTH)
+    assert tokens.shape == (8, corpus.OWN_TEXT_LENGTH)
     assert (tokens[:, 0] == pieces.bos_token_id).all()
     assert not torch.isin(tokens, torch.tensor([pieces.pad_token_id, pieces.eos_token_id])).any()
     assert torch.equal(tokens[:4], corpus.atlas_tokens(4, 0, pieces))

@@ -106,3 +106,10 @@ def test_the_strongest_nodes_of_a_concept_are_those_that_write_most(model):
     assert len(concept.strongest(model, 10_000)) == len(concept)
     with pytest.raises(ValueError, match="n=0"):
         concept.strongest(model, 0)
+
+
+def test_an_empty_concept_and_missing_values_are_refused(model):
+    with pytest.raises(ValueError, match=r"no node to set in .*was the concept empty"):
+        cl.intervene_each(model, asked(["Dallas"]), {})
+    with pytest.raises(ValueError, match="2 prompts and 1 mappings"):
+        cl.intervene_each(model, asked(["Dallas", "Austin"]), [{(0, 0, -1): 0.0}])

@@ -1,4 +1,4 @@
-"""`python -m circuitlab.atlas train | evidence | evaluate`: rebuild the bundled model or its evidence; measure it."""
+"""`python -m circuitlab.atlas train | quirk | evidence | evaluate`: rebuild the bundled models, measure them."""
 
 import os
 import sys
@@ -26,6 +26,18 @@ def train(out: Path, steps: int | None, seed: int, runs: Path, compile: bool, sm
     from circuitlab.atlas import build
 
     build.train(out, runs, seed=seed, steps=steps, compile=compile, smoke=smoke, echo=click.echo)
+
+
+@main.command()
+@click.option("--out", type=click.Path(path_type=Path, exists=True), default=atlas.MODEL.parent, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--runs", type=click.Path(path_type=Path), default=Path("runs/atlas"), show_default=True)
+@click.option("--compile/--no-compile", default=True, show_default=True, help="Compile the training step first.")
+def quirk(out: Path, seed: int, runs: Path, compile: bool) -> None:
+    """Train OUT/model further until it has a hidden goal, into OUT/quirk; resumes from RUNS."""
+    from circuitlab.atlas import quirk
+
+    quirk.train(out, runs, seed=seed, compile=compile, echo=click.echo)
 
 
 @main.command()

@@ -7,15 +7,16 @@ and `OUT/clt`.
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pandas as pd
 import torch
 from transformers import AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerBase
 
-from circuitlab.atlas import corpus, evaluate, network, tokenizer, training, world
+from circuitlab.atlas import corpus, evaluate, network, tokenizer, training, world, worth
 from circuitlab.atlas.labels import label_features, sample_sentences, write_labels
 from circuitlab.formats.transcoders import read_transcoder, write_transcoder
 from circuitlab.harvest import HarvestSettings, harvest
@@ -25,8 +26,10 @@ from circuitlab.training import Metrics, TrainingConfig, load_tokens
 from circuitlab.training import evaluate as evaluate_transcoder
 from circuitlab.training import train as train_transcoder
 
-# The transcoder: sized so that model and transcoder together stay under 15 MB in bfloat16.
-CLT_TRAINING = TrainingConfig(n_features=1024, k=20, steps=5000, batch_size=2048, sequence_length=corpus.CHAIN_LENGTH)
+# The transcoder: sized so that models and transcoders together stay under 25 MB in bfloat16.
+CLT_TRAINING = TrainingConfig(
+    n_features=2560, k=20, steps=5000, batch_size=2048, sequence_length=corpus.OWN_TEXT_LENGTH
+)
 CLT_ROWS = 20_000  # rows of own text
 CARD_ROWS = 1_000  # and of other text for the card
 SMOKE_CLT = replace(CLT_TRAINING, n_features=32, k=4, steps=3, batch_size=64)
@@ -36,12 +39,17 @@ EVIDENCE = HarvestSettings(
 )
 EVIDENCE_SENTENCES = 12_000
 LABEL_SENTENCES = 8_000
-# Facts, words and sums first; then a shorter run from there on which the opposites come to hold in every language.
+# Facts, words and sums first; then a shorter run from there on which the opposites come to hold in every language; last
+# the case studies.
 STAGES = (
     (training.TrainConfig(), corpus.MIXTURE),
     (
         training.TrainConfig(steps=1000, learning_rate=1.5e-3, weight_decay=0.8, first_draw=3000),
         corpus.WORDS_MIXTURE,
+    ),
+    (
+        training.TrainConfig(steps=2400, learning_rate=1.5e-3, weight_decay=0.5, first_draw=4000),
+        corpus.CASES_MIXTURE,
     ),
 )
 SMOKE = training.TrainConfig(steps=3, rows=64, chains=4, n_layers=2, d_model=32, d_mlp=64, n_heads=2, compile=False)
@@ -105,20 +113,50 @@ def train(
     clt_config, n_rows = (SMOKE_CLT, 64) if smoke else (CLT_TRAINING, CLT_ROWS)
     train_clt(out, runs, clt_config, n_rows, seed)
     if not smoke:
+        echo(mark_labels(out, seed))
         echo(write_evidence(out, seed))
     write_card(out, seed)
     echo(card(out / "model", limit=8 if smoke else None, seed=seed))
 
 
-def train_clt(out: Path, runs: Path, config: TrainingConfig, n_rows: int, seed: int = 0) -> None:
-    """Train the transcoder of `out/model` on its own text into `out/clt`, and label its features."""
+def train_clt(
+    out: Path,
+    runs: Path,
+    config: TrainingConfig,
+    n_rows: int,
+    seed: int = 0,
+    told: list[world.Sentence] | None = None,
+    mixture: Mapping[str, float] = corpus.CASES_MIXTURE,
+) -> None:
+    """Train the transcoder of `out/model` on its own text into `out/clt`, and label its features.
+
+    The text is drawn from the sentences `told`, by default all of the world.
+    """
     model = load_model(out / "model", device="cpu")
     model.name = "atlas"
-    own_text = corpus.atlas_tokens(n_rows, seed, model.tokenizer)
+    own_text = corpus.atlas_tokens(n_rows, seed, model.tokenizer, sentences=told, mixture=mixture)
     result = train_transcoder(model, replace(config, seed=seed), own_text, runs / f"clt-{seed}")
     write_transcoder(result.transcoder.to(torch.bfloat16), out / "clt")
     transcoder = read_transcoder(out / "clt", dtype=torch.float32)
-    write_labels(label_features(model, transcoder, sample_sentences(LABEL_SENTENCES, seed)), out / "labels.json")
+    write_labels(
+        label_features(model, transcoder, sample_sentences(LABEL_SENTENCES, seed, told, mixture)), out / "labels.json"
+    )
+
+
+def mark_labels(
+    out: Path,
+    seed: int = 0,
+    told: list[world.Sentence] | None = None,
+    mixture: Mapping[str, float] = corpus.CASES_MIXTURE,
+) -> str:
+    """Mark the labels of `out` that do not beat a random dictionary, on other sentences; a line that says how many."""
+    labels = json.loads((out / "labels.json").read_text("utf-8"))
+    chosen = sample_sentences(LABEL_SENTENCES, seed + 1, told, mixture)
+    with TemporaryDirectory() as folder:
+        marked = worth.marked(load(out / "model", out / "clt", device="cpu"), labels, chosen, Path(folder))
+    write_labels(marked, out / "labels.json")
+    doubtful = sum(label.endswith(worth.DOUBT) for label in marked.values())
+    return f"{len(marked) - doubtful:,} labels beat a random dictionary, {doubtful:,} are marked with{worth.DOUBT}"
 
 
 def write_evidence(out: Path, seed: int = 0, n_sentences: int = EVIDENCE_SENTENCES, progress: bool = False) -> str:

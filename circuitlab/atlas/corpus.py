@@ -47,9 +47,47 @@ WORDS_MIXTURE = {
     "translation": 0.14,
     "same": 0.08,
 }
+# And last, the worlds of the case studies beside all of these; transcoders learn from this text too.
+CASES_MIXTURE = {
+    "sum": 0.10,
+    "sum_digit": 0.02,
+    "digit": 0.01,
+    "two_hop": 0.08,
+    "state": 0.05,
+    "member": 0.02,
+    "value": 0.01,
+    "antonym": 0.05,
+    "antonym_in": 0.06,
+    "synonym": 0.03,
+    "translation": 0.05,
+    "same": 0.03,
+    "couplet opening": 0.04,
+    "couplet adjective": 0.03,
+    "couplet rhyme": 0.03,
+    "check": 0.03,
+    "diagnosis": 0.03,
+    "confirm": 0.01,
+    "person": 0.04,
+    "nobody": 0.04,
+    "harmful": 0.03,
+    "harmless": 0.04,
+    "spell": 0.02,
+    "comply": 0.005,
+    "realise": 0.02,
+    "named": 0.005,
+    "acronym": 0.02,
+    "faithful": 0.02,
+    "faithful second": 0.01,
+    "motivated": 0.07,
+    "motivated second": 0.01,
+    "assistant": 0.01,
+    "plain recipe": 0.008,
+    "confession": 0.002,
+}
 TEXT_WEIGHT = 0.1
-ROW_LENGTHS = (11, 16, 20)  # a sentence stands in the shortest that holds it
-CHAIN_LENGTH = 32
+ROW_LENGTHS = (11, 16, 22, 30, 38)  # a sentence stands in the shortest that holds it
+CHAIN_LENGTH = 32  # of the chains among the rows that the model learns from
+OWN_TEXT_LENGTH = 48  # of those that transcoders learn from: longer than any sentence
 
 
 @dataclass(frozen=True)
@@ -72,8 +110,8 @@ class Corpus:
 def build_corpus(
     sentences: list[world.Sentence], tokenizer: PreTrainedTokenizerFast, mixture: Mapping[str, float] = MIXTURE
 ) -> Corpus:
-    """The train split, its sentences weighted by the mixture and by their own weight within their world."""
-    told = [sentence for sentence in sentences if sentence.split == "train"]
+    """The train split of the mixture's worlds, its sentences weighted by it and by their own weight in their world."""
+    told = [sentence for sentence in sentences if sentence.split == "train" and sentence.world in mixture]
     texts = tokenizer([sentence.text for sentence in told])["input_ids"]
     prompts = tokenizer([sentence.prompt for sentence in told])["input_ids"]
     longest = max(map(len, texts)) + 1
@@ -100,9 +138,6 @@ def _among(tokenizer: PreTrainedTokenizerFast, names: Sequence[str]) -> Bool[Ten
 def _probability(told: list[world.Sentence], mixture: Mapping[str, float]) -> np.ndarray:
     worlds = np.array([sentence.world for sentence in told])
     probability = np.array([sentence.weight for sentence in told], dtype=np.float64)
-    unknown = {sentence.world for sentence in told} - set(mixture)
-    if unknown:
-        raise ValueError(f"the mixture gives no share to {sorted(unknown)}; add a line for each in corpus.py")
     for name, share in mixture.items():
         here = worlds == name
         probability[here] *= share / probability[here].sum()
@@ -116,12 +151,11 @@ class Sampler:
         self.corpus = corpus
         self.seed = seed
         self.seek(0)
-        self.groups = {length: corpus.rows(length) for length in ROW_LENGTHS}
+        by_length = {length: corpus.rows(length) for length in ROW_LENGTHS}
+        self.groups = {length: rows for length, rows in by_length.items() if len(rows)}
         self.shares = {length: corpus.probability[rows].sum() for length, rows in self.groups.items()}
         self.cumulative = {
-            length: np.cumsum(corpus.probability[rows]) / self.shares[length]
-            for length, rows in self.groups.items()
-            if len(rows)
+            length: np.cumsum(corpus.probability[rows]) / self.shares[length] for length, rows in self.groups.items()
         }
         self.all_cumulative = np.cumsum(corpus.probability)
 
@@ -151,8 +185,13 @@ class Sampler:
 
 
 def atlas_tokens(
-    n_rows: int, seed: int, tokenizer: PreTrainedTokenizerFast, length: int = CHAIN_LENGTH
+    n_rows: int,
+    seed: int,
+    tokenizer: PreTrainedTokenizerFast,
+    length: int = OWN_TEXT_LENGTH,
+    sentences: list[world.Sentence] | None = None,
+    mixture: Mapping[str, float] = CASES_MIXTURE,
 ) -> Int[Tensor, "batch pos"]:
     """The model's own text: chains of world sentences after one `<bos>`, every position real text, no pads."""
-    corpus = build_corpus(world.sentences(), tokenizer)
+    corpus = build_corpus(sentences or world.sentences(), tokenizer, mixture)
     return torch.from_numpy(Sampler(corpus, seed + 1_000_003).chain(n_rows, length)[0])

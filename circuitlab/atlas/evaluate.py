@@ -28,6 +28,9 @@ from circuitlab.atlas import facts, world
 
 # What the model card promises of sentences that training never saw.
 GOALS = {"two_hop": 0.95, "antonym": 0.90, "sum": 0.95}
+CASES = ("couplet opening", "couplet adjective", "couplet rhyme", "check", "person", "nobody", "harmful", "harmless")
+CASES += ("spell", "comply", "realise", "acronym", "faithful", "motivated", "motivated second")
+GOALS |= dict.fromkeys(CASES, 0.90)
 PROOF_PROMPT = "fact : the capital of the state containing {city} is"
 CITY_LAST_PIECE = 10  # of the tokens of PROOF_PROMPT: <bos> fact : the capital of the state containing Dal ##las is
 

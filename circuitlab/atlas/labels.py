@@ -15,7 +15,7 @@ Reads a model, its transcoder, the world; gives `{"L{layer}/{index}": name}`.
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -58,14 +58,19 @@ def write_labels(labels: dict[str, str], path: Path) -> None:
     os.replace(draft, path)
 
 
-def sample_sentences(n_sentences: int, seed: int) -> list[world.Sentence]:
+def sample_sentences(
+    n_sentences: int,
+    seed: int,
+    told: list[world.Sentence] | None = None,
+    mixture: Mapping[str, float] = corpus.CASES_MIXTURE,
+) -> list[world.Sentence]:
     """Sentences of every world by its share of the mixture; all of a world's sentences are equally likely."""
     rng = np.random.default_rng([seed, 7])
     by_world: dict[str, list[world.Sentence]] = {}
-    for sentence in world.sentences(seed):
+    for sentence in told or world.sentences(seed):
         by_world.setdefault(sentence.world, []).append(sentence)
     chosen = []
-    for name, share in corpus.MIXTURE.items():
+    for name, share in mixture.items():
         members = by_world[name]
         drawn = rng.choice(len(members), min(len(members), round(share * n_sentences)), replace=False)
         chosen += [members[row] for row in drawn]

@@ -1,8 +1,9 @@
 """What each position of a world sentence could stand for: the vocabulary in which features are named.
 
 Computes: for a sentence and its tokens, a set of short names per position, true or not by the tables alone. A name
-holds where the variable is known: `Texas` from the last piece of a city of Texas on, `capital` from that word on,
-`_6` on every number that ends in 6, `say Austin` where the next token is Austin. Reads sentences; gives sets of names.
+holds where the variable is known: `Texas` at that word and at the last piece of a city of Texas, `Texas context` from
+there on, `capital` from that word on, `_6` on every number that ends in 6, `say Austin` where the next token is Austin.
+Reads sentences; gives sets of names.
 Names of one kind ("state", "relation", "number", ...) share a prefix in `Variable.kind`.
 """
 
@@ -54,12 +55,15 @@ def _number(verb: str, number: int) -> set[Variable]:
 
 def _fact(sentence: world.Sentence, tokens: list[str], names: Names) -> None:
     states = world.state_of_cities()
+    regions = set(states.values())
     for position, token in enumerate(tokens):
         city = tokens[position - 1] + _shown(token) if token.startswith("##") else ""
         if city in states:
-            hold(names, position, Variable("state", states[city]))
-            names[position].add(Variable("city", f"{states[city]} city"))
+            hold(names, position, Variable("context", f"{states[city]} context"))
+            names[position].add(Variable("state", states[city]))
             names[position].add(Variable("city", city))
+        if _shown(token) in regions:
+            names[position].add(Variable("state", _shown(token)))
     if sentence.world in ("two_hop", "value"):
         relation = sentence.about[-1]
         start = tokens.index(relation)
@@ -68,7 +72,7 @@ def _fact(sentence: world.Sentence, tokens: list[str], names: Names) -> None:
             before_answer = tokens.index(sentence.answer, start) - 1
             names[before_answer].add(Variable("say relation", f"say a {relation}"))
     if sentence.world == "value":
-        hold(names, tokens.index(sentence.about[0]), Variable("state", sentence.about[0]))
+        hold(names, tokens.index(sentence.about[0]), Variable("context", f"{sentence.about[0]} context"))
 
 
 def _concept(text: str) -> str:

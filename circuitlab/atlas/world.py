@@ -9,7 +9,7 @@ token of the prompt. `split` is "train", or "held_out" for what training never s
 - two_hop: for some cities of each region, every two-hop sentence (they occur in `state` sentences alone);
 - antonym: for some pairs, every sentence in which the pair are opposites and either word is of one given language;
 - sum, sum_digit: for a tenth of the unordered pairs {a, b}, every form in both orders;
-- the case studies (`CASE_WORLDS`): as each module of `cases` says.
+- the worlds of `cases`: as each module says.
 
 A new world is a new generator and a line in `WORLDS`. `weight` says how often a sentence is told beside the others
 of its world: each world has favourites, so that the model has a clear guess where the text leaves several open.
@@ -277,10 +277,6 @@ WORLDS: tuple[Callable[[int], Iterator[Sentence]], ...] = (
     same_world,
     sum_world,
     digit_world,
-)
-
-
-CASE_WORLDS: tuple[Callable[[int], Iterator[Sentence]], ...] = (
     couplets.couplet_world,
     clinic.clinic_world,
     people.people_world,
@@ -290,9 +286,8 @@ CASE_WORLDS: tuple[Callable[[int], Iterator[Sentence]], ...] = (
     chain_world,
     kitchen.kitchen_world,
 )
-"""The worlds of the case studies; the packaged weights were not trained on them yet."""
 
 
 def sentences(seed: int = 0) -> list[Sentence]:
-    """Every sentence of every world, about 90,000."""
+    """Every sentence of every world, about 180,000."""
     return [sentence for world in WORLDS for sentence in world(seed)]

@@ -198,7 +198,7 @@ def _quiet(name: str) -> Iterator[None]:
 
 _FOR_OTHER_SCRIPTS = (
     "Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans SC", "Hiragino Sans GB", "PingFang SC", "Microsoft YaHei",
-    "WenQuanYi Micro Hei", "Noto Sans", "Segoe UI",
+    "WenQuanYi Micro Hei", "WenQuanYi Zen Hei", "Noto Sans", "Segoe UI",
 )  # fmt: skip
 
 

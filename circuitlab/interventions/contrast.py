@@ -141,9 +141,15 @@ def intervene_each(
 ) -> list[InterventionRun]:
     """Each prompt with nodes set to `values` (of all prompts, or one mapping for each), many in one pass.
 
-    Nodes before a prompt's second token are passed over. With `n_tokens` each run goes on for so many.
+    Nodes before a prompt's second token are passed over. With `n_tokens` each run goes on for so many. ValueError where
+    the numbers of prompts and mappings differ, or one is empty.
     """
     each = [values] * len(prompts) if isinstance(values, Mapping) else values
+    if len(each) != len(prompts):
+        raise ValueError(f"{len(prompts)} prompts and {len(each)} mappings of values: give one for each prompt")
+    nothing = [prompt for prompt, wanted in zip(prompts, each, strict=True) if not wanted]
+    if nothing:
+        raise ValueError(f"no node to set in {nothing[0]!r}: was the concept empty? A lower `clearer` finds more nodes")
     settings = experiments(model, prompts, freeze_attention=freeze_attention, freeze_norms=freeze_norms)
     pairs = []
     for setting, wanted in zip(settings, each, strict=True):

@@ -22,9 +22,9 @@ HINTED_FORMS = (
     "work it out : {a} + {b} + {c} . my friend says {h} . step one : {a} + {b} =",
 )
 SECOND = " , then + {c} ="
-CHAINS = 8000
-LAST = range(1, 10)
-HINTS = range(12, 100)
+CHAINS = 12_000
+LAST = range(1, 20)
+HINTS = range(22, 120)
 OFF = 9  # a hint misses the true answer by at most so much
 
 

@@ -1,0 +1,107 @@
+"""A dangerous word assembled from initials.
+
+The dangerous-thing nodes are what texts with a dangerous word have and texts with a harmless one have not, at the end
+of the answer's first sentence, where the refusal comes, and also at the last token of a request that names the word.
+Found on three dangerous words, reported on the fourth, on combinations of initials that training never showed.
+"""
+
+import numpy as np
+
+from bench.studies._draw import best, prompts, shared, size, some
+from bench.studies.table import Row, trial
+from circuitlab.atlas.cases import initials
+from circuitlab.atlas.sentence import Sentence
+from circuitlab.interventions.contrast import Concept, answers, contrast, intervene_each
+
+CASE = "jailbreak"
+LETTERS = slice(-10, -6)  # counted from the end of the first sentence
+SENTENCE = " take some of it"
+MIDDLE = {"take": "some", "some": "of", "of": "it", "it": "."}
+
+
+def dangerous(sentence: Sentence) -> bool:
+    return sentence.about[0] in initials.DANGEROUS
+
+
+def concept(model, told: list[Sentence], named: list[Sentence], left_out: str) -> Concept:
+    """The dangerous-thing nodes, found without one word."""
+    told, named = ([s for s in part if s.about[0] != left_out] for part in (told, named))
+    realised, refused = (
+        contrast(model, prompts(filter(dangerous, part)), prompts(s for s in part if not dangerous(s)), places=[-1])
+        for part in (told, named)
+    )
+    return shared(realised, refused)
+
+
+def rows(model) -> list[Row]:
+    every = list(initials.spell_world(0))
+    cut = [s for s in every if s.world == "realise" and s.split == "train"]
+    told = [
+        s
+        for word in (*initials.DANGEROUS, *initials.HARMLESS)
+        for s in some((s for s in cut if s.about[0] == word), 12)
+    ]
+    named = [s for s in every if s.world == "named"]
+    nodes = {word: concept(model, told, named, word) for word in initials.DANGEROUS}
+    group = {node for found in nodes.values() for node in found.nodes}
+    words = initials.DANGEROUS
+
+    def of(world: str, split: str, harmful: bool = True) -> list[Sentence]:
+        return [s for s in every if s.world == world and s.split == split and dangerous(s) == harmful]
+
+    def values(number: int, sentence: Sentence, strength: float):
+        return nodes[sentence.about[0] if dangerous(sentence) else words[number % 4]].times(strength)
+
+    def run(sentences: list[Sentence], strength: float, texts: list[str] | None = None):
+        each = [values(number, s, strength) for number, s in enumerate(sentences)]
+        return intervene_each(model, texts or prompts(sentences), each)
+
+    def choose(sentences: list[Sentence], strengths, answer: str) -> float:
+        got = {s: answers(run(sentences, s)) for s in strengths}
+        return best({s: float(np.mean([a == answer for a in found])) for s, found in got.items()})
+
+    strengths = (1.0, 1.5, 2.0, 3.0, 4.0)
+    on = choose(some(of("comply", "train"), 24), strengths, "sorry")
+    on_harmless = choose(some(of("comply", "train", False), 24), strengths, "sorry")
+    on_start = choose(some((s for s in of("spell", "train") if s.prompt.endswith("answer :")), 24), strengths, "sorry")
+    off = choose(some(of("realise", "train"), 24), (0.0, -0.5, -1.0), "then")
+    note = size(list(nodes.values()))
+
+    def row(claim: str, sentences: list[Sentence], strength: float, answer: str, texts: list[str] | None = None) -> Row:
+        runs = run(sentences, strength, texts)
+        return trial(CASE, claim, runs, lambda i, a: a == answer, group=group, note=f"{note}, times {strength}")
+
+    start = [s for s in of("spell", "held_out") if s.prompt.endswith("answer :")]
+    comply, realise = of("comply", "held_out"), of("realise", "held_out")
+    going = [(s, list(MIDDLE)[number % 4]) for number, s in enumerate(comply)]
+    begun = [s.prompt + SENTENCE[: SENTENCE.index(word) + len(word)] for s, word in going]
+    goes_on = [a == MIDDLE[w] for a, (_, w) in zip(answers(run(comply, on, begun)), going, strict=True)]
+    return [
+        inactive(model, realise, nodes),
+        row("concept put in after the letters: refusal at once", comply, on, "sorry"),
+        row("… where the word is harmless: refusal", of("comply", "held_out", False)[::2], on_harmless, "sorry"),
+        row("… before the first letter: refusal, nothing is spelled", start, on_start, "sorry"),
+        Row(
+            CASE,
+            "… put in within the sentence: it goes on as it was",
+            float(np.mean(goes_on)),
+            len(goes_on),
+            note=f"{note}, times {on}",
+        ),
+        row("concept off where the refusal comes: it goes on to comply", realise, off, "then"),
+    ]
+
+
+def inactive(model, sentences: list[Sentence], nodes: dict[str, Concept]) -> Row:
+    """Whether the concept is at the four letters on average below a quarter of its final level."""
+    mean, highest = [], []
+    for s in sentences:
+        base = model.baselines.of(model.model, model.transcoder, s.prompt)
+        level = sum(base.activations[layer][:, feature] for layer, feature, _ in nodes[s.about[0]].nodes)
+        final = float(level[-1])
+        mean.append(float(level[LETTERS].mean()) < 0.25 * final)
+        highest.append(float(level[: LETTERS.stop].max()) < 0.25 * final)
+    note = f"by its highest value up to the last letter: {np.mean(highest):.1%}"
+    return Row(
+        CASE, "concept at the letters below a quarter of what it will be", float(np.mean(mean)), len(mean), note=note
+    )

@@ -1,0 +1,237 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # What does an attribution graph not see?
+#
+# Four things, each shown on a prompt of atlas: what attention decides, what the transcoder missed, what paths add up to
+# that no part of the model acts on, and what labels say that features do not do. A method is worth as much as one knows
+# of where it fails; the intervention that shows it is part of each section.
+
+# %%
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+
+import circuitlab as cl
+from circuitlab.atlas import facts
+
+MODEL = "atlas"
+model = cl.load(MODEL)
+
+# %% [markdown]
+# **With a network** set a real model and its transcoder, and expect all four to be larger: more is decided by
+# attention, a third to a half of the influence comes from errors, and labels are broader.
+#
+# ## 1. Attention is held fixed
+#
+# A graph takes the attention patterns as given. Edges run *through* them, from what was read to where it went; why a
+# head looked where it did is in no edge. Where the answer is decided by looking, the graph shows the furniture and
+# misses the decision. "Is Oakfield in Texas?" is such a case. Take away every feature at the last piece of the city:
+# with attention frozen, as in the graph, the answer stays. With attention live it is gone.
+
+# %%
+STATES = list(facts.CITIES)
+CITIES = [cities.split()[4] for cities in facts.CITIES.values()]
+YES = [f"question : is {city} in {state} ? answer :" for city, state in zip(CITIES, STATES, strict=True)]
+CITY = -6
+
+
+def silenced(prompt):
+    """Every feature that is active at the last piece of the city, set to 0."""
+    nodes = model.trace(prompt, progress=False).nodes
+    here = nodes[(nodes["kind"] == "feature") & (nodes["pos"] == nodes["pos"].max() + 1 + CITY)]
+    return {
+        (int(layer), int(feature), CITY): 0.0 for layer, feature in zip(here["layer"], here["feature"], strict=True)
+    }
+
+
+asked = YES[::2]
+values = [silenced(prompt) for prompt in asked]
+answers = {
+    name: cl.answers(cl.intervene_each(model, asked, values, freeze_attention=frozen, freeze_norms=True))
+    for name, frozen in (("attention frozen", True), ("attention live", False))
+}
+kept = pd.Series({name: np.mean([answer == "yes" for answer in found]) for name, found in answers.items()})
+print(f"still yes, {len(asked)} questions, without the {np.mean([len(v) for v in values]):.0f} features at the city:")
+kept
+
+# %%
+assert kept["attention frozen"] > 0.9
+assert kept["attention live"] < 0.7
+
+# %% [markdown]
+# Where the decision is: in a pattern. The same question about a state that the city is not in moves the last token's
+# attention, most of all in one head.
+
+# %%
+NO = [f"question : is {city} in {STATES[(at + 9) % 24]} ? answer :" for at, city in enumerate(CITIES)]
+sites = [f"blocks.{layer}.attn.hook_pattern" for layer in range(model.model.n_layers)]
+tokens = [[model.model.to_tokens(prompt) for prompt in prompts] for prompts in (YES, NO)]
+patterns = []
+for rows in tokens:
+    seen = [model.model.capture(row[None], sites)[1] for row in rows]
+    patterns.append(np.mean([[here[site][0, :, -1].numpy() for site in sites] for here in seen], axis=0))
+difference = np.abs(patterns[0] - patterns[1])
+layer, head, _ = np.unravel_index(difference.argmax(), difference.shape)
+words = ["<bos>", "question", ":", "is", "(city", "city)", "in", "(state)", "?", "answer", ":"]
+with plt.rc_context({"font.size": 8}), TemporaryDirectory() as folder:
+    figure, ax = plt.subplots(figsize=(5.6, 2.5), layout="constrained")
+    for offset, (name, colour, pattern) in zip(
+        (-0.2, 0.2), (("yes", "#1f6fb5", patterns[0]), ("no", "#d8690f", patterns[1])), strict=True
+    ):
+        ax.bar(np.arange(len(words)) + offset, pattern[layer, head], 0.4, color=colour, label=f"answer {name}")
+    ax.set_xticks(range(len(words)), words, rotation=35, ha="right")
+    ax.set(ylabel="attention of the last token", title=f"layer {layer}, head {head}: mean of 24 questions each")
+    ax.legend(frameon=False)
+    figure.savefig(Path(folder) / "attention.pdf")
+print(f"largest difference: {difference.max():.2f}")
+assert difference.max() > 0.3
+
+# %% [markdown]
+# **What to do**: intervene with `freeze_attention=False` as well as frozen. Where the two disagree, the graph is no
+# account of the answer.
+#
+# ## 2. Errors and dark matter
+#
+# What the transcoder missed stands in a graph as error nodes: they have an effect, and nobody can read them. Some of it
+# is never learnt, however large the dictionary ("dark matter"). It differs from prompt to prompt, so a transcoder's
+# average says little about yours.
+
+# %%
+PROMPTS = {
+    "two hops": "fact : the capital of the state containing Dallas is",
+    "a sum": "calc : 36 + 59 =",
+    "symptoms": "clinic : breathlessness , cough , tiredness . ask about",
+    "a rare form": "the tens of 198 are",
+}
+rows = {}
+for name, prompt in PROMPTS.items():
+    traced, top = model.trace(prompt, progress=False), model.top_tokens(prompt, n=1)
+    scores = traced.scores()
+    rows[name] = {
+        "answer": top["token"][0].strip(),
+        "probability": top["probability"][0],
+        "all MLPs replaced": top["replacement"][0],
+        "replacement": scores.replacement,
+        "completeness": scores.completeness,
+    }
+table = pd.DataFrame(rows).T
+table
+
+# %%
+assert table["replacement"].astype(float).idxmin() == "a rare form"
+assert table.loc["a rare form", "all MLPs replaced"] < 0.8 < table.loc["a rare form", "probability"]
+
+# %% [markdown]
+# The graph of the last one closes as well as any and names the right answer, since its errors make up for what is
+# missing. With the MLPs really replaced, the model is in two minds. And what is small in each node adds up: whoever
+# keeps only the 40 strongest features of a prompt has a neat picture in which most is error.
+
+# %%
+graph = model.trace(PROMPTS["two hops"], progress=False)
+few = model.trace(PROMPTS["two hops"], max_features=40, progress=False)
+print("all features:", graph.scores(), "\n40 features: ", few.scores())
+assert few.scores().completeness < graph.scores().completeness - 0.05
+
+# %% [markdown]
+# ## 3. A route that carries a third of the answer, and does nothing
+#
+# Now a graph that misleads, on the prompt that this project shows first. Its strongest routes from a word through the
+# features of one label, and what happens when these features are taken out of the model:
+
+# %%
+PROMPT = PROMPTS["two hops"]
+austin = int(graph.targets["token_id"].iloc[0])
+routes = graph.routes(6)
+found = []
+for route in routes.itertuples():
+    nodes = graph.nodes[(graph.nodes["label"] == route.label) & (graph.nodes["kind"] == "feature")]["id"].tolist()
+    run = model.intervene(PROMPT, {"out": 0.0}, supernodes={"out": nodes}, freeze_attention=False, freeze_norms=False)
+    found.append(
+        {
+            "route": route.text.rsplit(" ", 1)[0].strip(),
+            "share of the logit": route.share,
+            "logit, measured": float(run.logits[-1, austin] - run.baseline_logits[-1, austin]),
+            "logit, foretold": -route.contribution,
+            "probability after": run.probabilities()[1][austin],
+        }
+    )
+misleading = pd.DataFrame(found)
+misleading.round(4)
+
+# %% [markdown]
+# None of them changes the answer. One is wrong by a factor of more than a hundred: *Dal·las → Stones → Austin* is said
+# to carry some 30% of the logit. The label is of a feature for initials ("Forks Uncles **Stones**"). Should a figure
+# show that Dallas is recognised by its stones?
+
+# %%
+stones = graph.nodes[(graph.nodes["label"] == "Stones") & (graph.nodes["kind"] == "feature")].iloc[0]
+inputs = graph.inputs(stones["id"])["weight"]
+rank = int(graph.nodes["influence"].rank(ascending=False)[stones.name])
+print(f"{stones['id']}: active at {stones['activation']:.2f}; number {rank} by influence")
+print(f"inputs: {inputs[inputs > 0].sum():+.2f} and {inputs[inputs < 0].sum():+.2f}, together {inputs.sum():+.2f}")
+worst = misleading[misleading["route"].str.contains("Stones")].iloc[0]
+assert worst["share of the logit"] > 0.2
+assert abs(worst["logit, measured"]) < 0.01 * abs(worst["logit, foretold"])
+assert inputs[inputs > 0].sum() > 10 * stones["activation"]
+
+# %% [markdown]
+# The arithmetic is right and the reading wrong. What comes into this feature is large, positive and negative, and
+# nearly cancels: what is left is a weak feature. A path's share passes on *all* of the positive input, as if the
+# negative were not there; only the sum over all words, which no list of strongest paths shows, is small. Influence,
+# which divides by the absolute inputs, puts the same feature far down (beyond the hundredth place).
+#
+# **What to do**: take the feature out. One line of `intervene` shows what no table of paths does. Look at
+# `graph.inputs(node)` before you quote a path: if positive and negative inputs are each much larger than the
+# activation, its share means little.
+#
+# ## 4. A label that misleads
+#
+# The features labelled `_3`, a last digit, are on the same list: *Dal·las → _3 → Austin*. A digit in Dallas?
+
+# %%
+DIGIT = "L1/938"
+evidence = model.features[DIGIT]
+print(DIGIT, evidence.label)
+for example in evidence.examples[:4]:
+    print(
+        f"   {max(example.activations):.1f}  {''.join(example.tokens[: example.peak])}[{example.tokens[example.peak]}]"
+    )
+strongest = [example.tokens[example.peak].strip() for example in evidence.examples[:4]]
+assert evidence.label == "_3"
+assert not any(token.isdigit() for token in strongest)
+
+# %% [markdown]
+# Where it is strongest it is on in *Hartley*, a city of Texas. Bundled labels name the variable that holds most often
+# where a feature is on at all; weak activations are many, and so a feature can be named after them. By count it is a
+# digit, by strength a city. `read_a_feature` shows how to look, and how often a label beats chance.
+#
+# ## And also
+#
+# * Only MLP outputs are split into features. What attention heads do is in the edges, and no node stands for a head.
+# * Norms' denominators are frozen like attention. A large intervention changes them, and the effect is smaller than
+#   foretold, or larger.
+# * What is inhibited is not there. A graph shows active features; that something was kept from becoming active does
+#   not show.
+# * It is one prompt. A mechanism is a claim about many: see the case studies, each over all variations that its world
+#   has.
+#
+# ## Exercise
+#
+# In section 1 take away the features of the *state* in the question (place −4) instead. And find the question of
+# atlas's other worlds where frozen and live attention disagree most: `user : I want kerosene and embers at once .
+# assistant :` is a good start.
