@@ -40,7 +40,7 @@ model.top_tokens(PROMPT, n=3)
 # %% [markdown]
 # **With a network**: `MODEL = "google/gemma-2-2b"`, `model = cl.load(MODEL, "mntss/clt-gemma-2-2b-426k")`, and "Fact:
 # the capital of the state containing {city} is" as the form. Expect Austin at 0.2 to 0.5 and not 0.99, a graph with
-# many more errors in it, and strengths of 3 to 10 where 2 is enough here. Names of cities then differ in their number
+# many more errors in it, and strengths of 3 to 10 where 1.5 is enough here. Names of cities then differ in their number
 # of tokens, so take those of two.
 #
 # ## Finding the parts
@@ -135,14 +135,14 @@ assert weight["say a capital", "say Austin"] > 0
 # %% [markdown]
 # ## The test: another region in the place of Texas
 #
-# The four nodes of Texas that write most are set to zero, the four of another region to twice what they have in its own
-# prompts. Nothing else is touched; attention and norms are free to answer. Beside it, as many random
+# The eight nodes of Texas that write most are set to zero, the eight of another region to one and a half times what they
+# have in its own prompts. Nothing else is touched; attention and norms are free to answer. Beside it, as many random
 # nodes of the same place, changed by as much.
 
 # %%
 group = {node for concept in concepts.values() for node in concept.nodes}
 swaps = {
-    region: cl.swapped(concepts["Texas"].strongest(model, 4), concepts[region].strongest(model, 4), 2)
+    region: cl.swapped(concepts["Texas"].strongest(model, 8), concepts[region].strongest(model, 8), 1.5)
     for region in REGIONS[1:]
 }
 runs = dict(zip(swaps, cl.intervene_each(model, [PROMPT] * len(swaps), list(swaps.values())), strict=True))
@@ -163,11 +163,15 @@ assert (table["random nodes"] != table["its capital"]).all()
 # %% [markdown]
 # ## Without Texas, without the capital
 #
-# Turned around (−1 times their value), the eight strongest features of Texas leave a model that still wants to name a
-# capital, and does not know which. Without those of *say a capital* it does not know what to say of Texas.
+# Turned around (−1 times their value), the six strongest features of Texas leave a model that still wants to name a
+# capital, and takes another state's. With the sixteen strongest of *say a capital* at −0.5 times their value it does not
+# know what to say of Texas.
 
 # %%
-ablations = {"Texas × −1": concepts["Texas"].strongest(model, 8).times(-1), "say a capital × 0": capital.times(0)}
+ablations = {
+    "Texas × −1": concepts["Texas"].strongest(model, 6).times(-1),
+    "say a capital × −0.5": capital.strongest(model, 16).times(-0.5),
+}
 without = cl.intervene_each(model, [PROMPT] * 2, list(ablations.values()))
 print("random nodes instead:", cl.answers(cl.random_matched(without, group | set(capital.nodes))))
 runs |= dict(zip(ablations, without, strict=True))
@@ -223,22 +227,23 @@ with plt.rc_context({"font.size": 8, "axes.linewidth": 0.5}):
 #
 # | what was done | outcome | share | random nodes |
 # | --- | --- | --- | --- |
-# | one state for another (4 nodes out, 4 in, twice their value) | its capital | 99% of 144 | 0% |
+# | one state for another (8 nodes out, 8 in, 1.5 times their value) | its capital | 100% of 144 | 0% |
 # | a state for each of five countries | its capital | 100% of 90 | 0% |
 # | a state for Byzantium | Constantinople | 100% of 54 | 0% |
-# | a region for another, asked for governor, river, bird, … | the new region's | 98% of 135 | 2% |
-# | the same in five other forms of the sentence | its capital | 96 to 100% of 24 each | 0% |
-# | state inhibited (4 nodes, −1 times their value) | another's capital | 82% of 72 | 4% |
-# | capital inhibited (16 nodes off) | another value of the state, or none above 50% | 93% of 72 | 1% |
+# | a region for another, asked for governor, river, bird, … | the new region's | 99% of 135 | 1% |
+# | the same in five other forms of the sentence | its capital | 100% of 24 each | 0 to 4% |
+# | state inhibited (6 nodes, −1 times their value) | another's capital | 93% of 72 | 1% |
+# | capital inhibited (16 nodes, −0.5 times their value) | another value of the state, or none above 50% | 97% of 72 | 4% |
 # | capital for another relation (16 nodes out, 16 in) | that value of the state | 100% of 144 | 0% |
 #
 # **Holds.** The two steps are there, and each can be exchanged alone. The features of a region are not those of its
 # capital: found on questions for capitals, they carry its river and its bird as well. They are few, and they were found
 # on other cities than Dallas.
 #
-# **Does not.** Switched off (0 in place of −1), four nodes of the state seldom change the answer, since the rest of
-# some fifty still know it; the paper, too, had to push below zero. The word *capital* itself has features that do
-# nothing when silenced: what counts is at the end of the prompt. Texas is no single feature: atlas spreads it over some
-# fifty, few of which have a label. Its Byzantium is a region like any other, with invented cities; that Constantinople
-# is an empire's capital is the paper's surprise, and not ours. And that it asks for the state at all is no wonder: it
-# was trained on a world where nothing else would do.
+# **Does not.** Switched off (0 in place of −1), eight nodes of the state change 11% of the answers, and all of them no
+# more than 26%: what other features and the errors carry still names it. The paper, too, had to push below zero. The word
+# *capital* itself has features that do nothing when silenced (all 72 answers stay): what counts is at the end of the
+# prompt. Texas is no single feature: a region is spread over 23 to 77 nodes, and of the 19 of Texas in this graph three
+# are labelled so, two of them with a question mark. Its Byzantium is a region like any other, with invented cities; that
+# Constantinople is an empire's capital is the paper's surprise, and not ours. And that it asks for the state at all is no
+# wonder: it was trained on a world where nothing else would do.
