@@ -117,6 +117,7 @@ PROMPTS = {
     "a sum": "calc : 36 + 59 =",
     "symptoms": "clinic : breathlessness , cough , tiredness . ask about",
     "a rare form": "the tens of 198 are",
+    "no sentence": "the wine with ammonia",
 }
 rows = {}
 for name, prompt in PROMPTS.items():
@@ -133,19 +134,25 @@ table = pd.DataFrame(rows).T
 table
 
 # %%
-assert table["replacement"].astype(float).idxmin() == "a rare form"
-assert table.loc["a rare form", "all MLPs replaced"] < 0.8 < table.loc["a rare form", "probability"]
+taught, other = table.iloc[:3], table.iloc[3:]
+assert other["replacement"].max() < 0.8 < taught["replacement"].min()
+assert table.loc["a rare form", "all MLPs replaced"] < table.loc["a rare form", "probability"] - 0.03
+assert table.loc["no sentence", "all MLPs replaced"] < 0.1 * table.loc["no sentence", "probability"]
 
 # %% [markdown]
-# The graph of the last one closes as well as any and names the right answer, since its errors make up for what is
-# missing. With the MLPs really replaced, the model is in two minds. And what is small in each node adds up: whoever
-# keeps only the 40 strongest features of a prompt has a neat picture in which most is error.
+# The graphs of the last two close as well as any and name the answer that the model gives, since errors make up for
+# what is missing. A quarter of their influence begins at errors. With the MLPs really replaced, the rare form loses a
+# little, and words that make no sentence, which the transcoder never saw, get another answer altogether. The two
+# replacement scores are alike: a score does not say which of the two you have.
+#
+# And what is small in each node adds up: whoever keeps only the 40 strongest features of a prompt has a neat picture
+# with three times the error.
 
 # %%
 graph = model.trace(PROMPTS["two hops"], progress=False)
 few = model.trace(PROMPTS["two hops"], max_features=40, progress=False)
 print("all features:", graph.scores(), "\n40 features: ", few.scores())
-assert few.scores().completeness < graph.scores().completeness - 0.05
+assert 1 - few.scores().completeness > 2.5 * (1 - graph.scores().completeness)
 
 # %% [markdown]
 # ## 3. A route that carries a third of the answer, and does nothing
@@ -161,39 +168,51 @@ found = []
 for route in routes.itertuples():
     nodes = graph.nodes[(graph.nodes["label"] == route.label) & (graph.nodes["kind"] == "feature")]["id"].tolist()
     run = model.intervene(PROMPT, {"out": 0.0}, supernodes={"out": nodes}, freeze_attention=False, freeze_norms=False)
+    into = pd.concat([graph.inputs(node)["weight"] for node in nodes])
+    left = into.sum() / into[into > 0].sum()
     found.append(
         {
             "route": route.text.rsplit(" ", 1)[0].strip(),
             "share of the logit": route.share,
             "logit, measured": float(run.logits[-1, austin] - run.baseline_logits[-1, austin]),
             "logit, foretold": -route.contribution,
+            "share left": left * route.contribution,
             "probability after": run.probabilities()[1][austin],
         }
     )
 misleading = pd.DataFrame(found)
-misleading.round(4)
+misleading.drop(columns="share left").round(4)
 
 # %% [markdown]
-# None of them changes the answer. One is wrong by a factor of more than a hundred: *Dal·las → Stones → Austin* is said
-# to carry some 30% of the logit. The label is of a feature for initials ("Forks Uncles **Stones**"). Should a figure
-# show that Dallas is recognised by its stones?
+# None of them changes the answer. One is wrong by far: *Dal·las → Lopez → Austin* is said to carry more than a third of
+# the logit, and without it the logit is not even lower. Should a figure show that Dallas is recognised by Lopez?
 
 # %%
-stones = graph.nodes[(graph.nodes["label"] == "Stones") & (graph.nodes["kind"] == "feature")].iloc[0]
-inputs = graph.inputs(stones["id"])["weight"]
-rank = int(graph.nodes["influence"].rank(ascending=False)[stones.name])
-print(f"{stones['id']}: active at {stones['activation']:.2f}; number {rank} by influence")
-print(f"inputs: {inputs[inputs > 0].sum():+.2f} and {inputs[inputs < 0].sum():+.2f}, together {inputs.sum():+.2f}")
-worst = misleading[misleading["route"].str.contains("Stones")].iloc[0]
-assert worst["share of the logit"] > 0.2
-assert abs(worst["logit, measured"]) < 0.01 * abs(worst["logit, foretold"])
-assert inputs[inputs > 0].sum() > 10 * stones["activation"]
+lopez = graph.nodes[(graph.nodes["label"] == "Lopez") & (graph.nodes["kind"] == "feature")].iloc[0]
+inputs = graph.inputs(lopez["id"])["weight"]
+came, taken = inputs[inputs > 0].sum(), inputs[inputs < 0].sum()
+rank = int(graph.nodes["influence"].rank(ascending=False)[lopez.name])
+print(f"{lopez['id']}: active at {lopez['activation']:.2f}; number {rank} by influence")
+print(f"inputs: {came:+.2f} and {taken:+.2f}, together {inputs.sum():+.2f}")
+worst = misleading[misleading["route"].str.contains("→ Lopez →")].iloc[0]
+frozen = model.intervene(PROMPT, {lopez["id"]: 0.0}, freeze_attention=True, freeze_norms=True)
+change = float(frozen.logits[-1, austin] - frozen.baseline_logits[-1, austin])
+print(
+    f"foretold {worst['logit, foretold']:+.2f}; times the share of the input that is left {-worst['share left']:+.2f}"
+)
+print(f"measured with attention and norms frozen {change:+.2f}, live {worst['logit, measured']:+.2f}")
+assert worst["share of the logit"] > 0.3
+assert abs(worst["logit, measured"]) < 0.05 * abs(worst["logit, foretold"])
+assert came > 3 * lopez["activation"]
+assert abs(change + worst["share left"]) < 0.25 * abs(change)
 
 # %% [markdown]
-# The arithmetic is right and the reading wrong. What comes into this feature is large, positive and negative, and
-# nearly cancels: what is left is a weak feature. A path's share passes on *all* of the positive input, as if the
-# negative were not there; only the sum over all words, which no list of strongest paths shows, is small. Influence,
-# which divides by the absolute inputs, puts the same feature far down (beyond the hundredth place).
+# Two things hide behind one number. What comes into this feature is large, positive and negative, and two thirds of it
+# cancel: the words bring 6, its bias takes 4. A path's share passes on *all* of the positive input, as if the negative
+# were not there. What is left of the route, a third, is what the logit really loses while attention and norms are held
+# fixed; there the graph is right. Let the model go on as it does, and nothing of that third is left: attention and
+# norms answer to the change. Influence, which divides by the absolute inputs, does not warn either: it has the feature
+# among the first twenty of nine hundred.
 #
 # **What to do**: take the feature out. One line of `intervene` shows what no table of paths does. Look at
 # `graph.inputs(node)` before you quote a path: if positive and negative inputs are each much larger than the
@@ -201,24 +220,34 @@ assert inputs[inputs > 0].sum() > 10 * stones["activation"]
 #
 # ## 4. A label that misleads
 #
-# The features labelled `_3`, a last digit, are on the same list: *Dal·las → _3 → Austin*. A digit in Dallas?
+# And why Lopez, in Dallas? Its label has no "(?)", so on other sentences it beat the labels of random directions.
 
 # %%
-DIGIT = "L1/938"
-evidence = model.features[DIGIT]
-print(DIGIT, evidence.label)
+LOPEZ = "L0/2524"
+assert lopez["id"] == "0_2524_10"
+evidence = model.features[LOPEZ]
+print(LOPEZ, evidence.label)
 for example in evidence.examples[:4]:
     print(
         f"   {max(example.activations):.1f}  {''.join(example.tokens[: example.peak])}[{example.tokens[example.peak]}]"
     )
+print("on *Lopez* itself:")
+sport = model.trace("fact : the sport of Venus Lopez is", progress=False).nodes
+at_name = float(
+    sport[(sport["kind"] == "feature") & (sport["layer"] == 0) & (sport["feature"] == 2524)].activation.max()
+)
+print(f"   {at_name:.1f}")
 strongest = [example.tokens[example.peak].strip() for example in evidence.examples[:4]]
-assert evidence.label == "_3"
-assert not any(token.isdigit() for token in strongest)
+assert evidence.label == "Lopez"
+assert set(strongest) == {"las"}
+assert at_name < 0.6 * evidence.largest
 
 # %% [markdown]
-# Where it is strongest it is on in *Hartley*, a city of Texas. Bundled labels name the variable that holds most often
-# where a feature is on at all; weak activations are many, and so a feature can be named after them. By count it is a
-# digit, by strength a city. `read_a_feature` shows how to look, and how often a label beats chance.
+# Where it is strongest it is on in *Hartlas*, one of the invented cities, at the very piece that *Dal·las* ends in.
+# Bundled labels name the variable that holds most often where a feature is on at all; weak activations are many, and so
+# a feature can be named after them. By count it is a last name, by strength the end of a city. The label is not false,
+# it tells where the feature is on better than chance would; it is not what the feature is in this prompt.
+# `read_a_feature` shows how to look, and how often a label beats chance.
 #
 # ## And also
 #

@@ -1,23 +1,25 @@
 """Symptoms, the unspoken diagnosis, and what is asked for next.
 
 A disease's nodes are those at the last token that tell it from the others both where a check is asked for and where the
-diagnosis is: what only says the check is in one of the two. Found on symptoms that training showed, strengths chosen on
-others of those, reported on the held-out triples of symptoms in every form and two orders.
+diagnosis is (three times as strong as elsewhere in the one, twice in the other and active in a quarter of it): what
+only says the check is in one of the two. Found on symptoms that training showed, strengths chosen on others of those,
+reported on the held-out triples of symptoms in every form and two orders.
 """
 
 import numpy as np
 
-from bench.studies._draw import all_nodes, best, others, prompts, shared, size, some
+from bench.studies._draw import all_nodes, best, others, prompts, size, some
 from bench.studies.table import Row, trial
 from circuitlab.atlas.cases import clinic
 from circuitlab.atlas.sentence import Sentence
-from circuitlab.interventions.contrast import Concept, answers, contrast, intervene_each, means, swapped
+from circuitlab.interventions.contrast import Concept, Means, answers, contrast, intervene_each, means, swapped
 
 CASE = "diagnosis"
 DISEASES = list(clinic.DISEASES)
 CHECK = {disease: check for disease, (_, check) in clinic.DISEASES.items()}
 ENDINGS = (clinic.CHECK_FORMS[:2], clinic.CHECK_FORMS[2:])
 NAMED: dict[str, str] = dict(zip(clinic.CHECK_FORMS, clinic.DIAGNOSIS_FORMS, strict=True))
+CLEARER, ALSO_CLEARER, ALSO_OFTEN = 3.0, 2.0, 0.25
 Key = tuple[str, int]  # a disease, and which ending the prompt has
 
 
@@ -37,10 +39,24 @@ def concepts(model, found: list[Sentence]) -> tuple[dict[Key, Concept], dict[Key
         checks = {d: means(model, prompts(part)) for d, part in mine.items()}
         told = {d: means(model, [diagnosis_prompt(s) for s in part]) for d, part in mine.items()}
         for d in DISEASES:
-            one = contrast(model, checks[d], others(checks, d), places=[-1])
-            other = contrast(model, told[d], others(told, d), places=[-1])
-            asked[d, number], named[d, number] = shared(one, other), shared(other, one)
+            check, check_of_others, name, name_of_others = checks[d], others(checks, d), told[d], others(told, d)
+            one = contrast(model, check, check_of_others, clearer=CLEARER, places=[-1])
+            other = contrast(model, name, name_of_others, clearer=CLEARER, places=[-1])
+            asked[d, number] = also(one, name, name_of_others)
+            named[d, number] = also(other, check, check_of_others)
     return asked, named
+
+
+def also(concept: Concept, of: Means, other: Means) -> Concept:
+    """Its nodes that tell `of` from `other` too."""
+    return Concept(
+        {
+            node: value
+            for node, value in concept.nodes.items()
+            if of.share.get(node, 0.0) >= ALSO_OFTEN
+            and of.activation[node] >= ALSO_CLEARER * other.activation.get(node, 0.0)
+        }
+    )
 
 
 def diagnosis_prompt(sentence: Sentence) -> str:
@@ -84,20 +100,20 @@ def rows(model) -> list[Row]:
             strength: float(
                 np.mean([to_other(s, a) for s, a in zip(chosen, answers(turned(chosen, strength)), strict=True)])
             )
-            for strength in (-0.25, -0.5, -0.75, -1.0)
+            for strength in (-0.5, -0.75, -1.0, -1.5, -2.0)
         }
     )
-    into = best(
-        {
-            strength: float(
-                np.mean([a == CHECK[goal(i, chosen[i])] for i, a in enumerate(answers(put(chosen, strength, asked)))])
-            )
-            for strength in (1.5, 2.0, 2.5)
-        }
-    )
+    goals = [goal(i, s) for i, s in enumerate(chosen)]
+
+    def follow(table: dict[Key, Concept], read, wanted: list[str]) -> float:
+        got = {strength: answers(put(chosen, strength, table, read)) for strength in (2.0, 2.5, 3.0, 4.0)}
+        return best({k: float(np.mean([a == w for a, w in zip(a_k, wanted, strict=True)])) for k, a_k in got.items()})
+
+    into = follow(asked, lambda s: s.prompt, [CHECK[d] for d in goals])
+    into_named = follow(named, diagnosis_prompt, goals)
     runs = turned(tested, off)
     swaps = put(tested, into, asked)
-    spoken = put(tested, into, named, diagnosis_prompt)
+    spoken = put(tested, into_named, named, diagnosis_prompt)
     return [
         trial(CASE, "diagnosis inhibited: another question", runs, lambda i, a: a != tested[i].answer, group=group,
               note=f"{note}, times {off}"),
@@ -106,5 +122,5 @@ def rows(model) -> list[Row]:
         trial(CASE, "diagnosis swapped: the other's check is asked for", swaps,
               lambda i, a: a == CHECK[goal(i, tested[i])], group=group, note=f"{note}, times {into}"),
         trial(CASE, "… the same nodes, asked for the diagnosis: named", spoken,
-              lambda i, a: a == goal(i, tested[i]), group=group, note=f"times {into}"),
+              lambda i, a: a == goal(i, tested[i]), group=group, note=f"times {into_named}"),
     ]  # fmt: skip

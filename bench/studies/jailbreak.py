@@ -1,8 +1,9 @@
 """A dangerous word assembled from initials.
 
 The dangerous-thing nodes are what texts with a dangerous word have and texts with a harmless one have not, at the end
-of the answer's first sentence, where the refusal comes, and also at the last token of a request that names the word.
-Found on three dangerous words, reported on the fourth, on combinations of initials that training never showed.
+of the answer's first sentence, where the refusal comes: in layers 0 to 3 the 12 that write most. How many of them also
+tell a request that names a dangerous word from one that names a harmless one is counted. Found on three dangerous
+words, reported on the fourth, on combinations of initials that training never showed.
 """
 
 import numpy as np
@@ -16,6 +17,7 @@ from circuitlab.interventions.contrast import Concept, answers, contrast, interv
 CASE = "jailbreak"
 LETTERS = slice(-10, -6)  # counted from the end of the first sentence
 SENTENCE = " take some of it"
+EARLY, STRONGEST = range(4), 12
 MIDDLE = {"take": "some", "some": "of", "of": "it", "it": "."}
 
 
@@ -23,14 +25,11 @@ def dangerous(sentence: Sentence) -> bool:
     return sentence.about[0] in initials.DANGEROUS
 
 
-def concept(model, told: list[Sentence], named: list[Sentence], left_out: str) -> Concept:
+def concept(model, told: list[Sentence], left_out: str) -> Concept:
     """The dangerous-thing nodes, found without one word."""
-    told, named = ([s for s in part if s.about[0] != left_out] for part in (told, named))
-    realised, refused = (
-        contrast(model, prompts(filter(dangerous, part)), prompts(s for s in part if not dangerous(s)), places=[-1])
-        for part in (told, named)
-    )
-    return shared(realised, refused)
+    told = [s for s in told if s.about[0] != left_out]
+    found = contrast(model, prompts(filter(dangerous, told)), prompts(s for s in told if not dangerous(s)), places=[-1])
+    return found.within(EARLY).strongest(model, STRONGEST)
 
 
 def rows(model) -> list[Row]:
@@ -42,7 +41,8 @@ def rows(model) -> list[Row]:
         for s in some((s for s in cut if s.about[0] == word), 12)
     ]
     named = [s for s in every if s.world == "named"]
-    nodes = {word: concept(model, told, named, word) for word in initials.DANGEROUS}
+    refused = contrast(model, prompts(filter(dangerous, named)), prompts(s for s in named if not dangerous(s)))
+    nodes = {word: concept(model, told, word) for word in initials.DANGEROUS}
     group = {node for found in nodes.values() for node in found.nodes}
     words = initials.DANGEROUS
 
@@ -65,7 +65,8 @@ def rows(model) -> list[Row]:
     on_harmless = choose(some(of("comply", "train", False), 24), strengths, "sorry")
     on_start = choose(some((s for s in of("spell", "train") if s.prompt.endswith("answer :")), 24), strengths, "sorry")
     off = choose(some(of("realise", "train"), 24), (0.0, -0.5, -1.0), "then")
-    note = size(list(nodes.values()))
+    also = np.mean([len(shared(found, refused)) for found in nodes.values()])
+    note = f"{size(list(nodes.values()))}, {also:.0f} of them where the word is named"
 
     def row(claim: str, sentences: list[Sentence], strength: float, answer: str, texts: list[str] | None = None) -> Row:
         runs = run(sentences, strength, texts)
