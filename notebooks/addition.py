@@ -132,7 +132,7 @@ pd.DataFrame({name: into(name) for name in ("_6 + _9", "sum ends in 5", "sum ~ 9
 # ## A test: turn the last digit around
 #
 # If the last digit has a path of its own, spoiling it must change the answer's last digit and nothing else. We find the
-# features of each last digit of `a` by contrast (sums in which it occurs against all), set them to minus their usual
+# features of each last digit of `a` by contrast (sums in which it occurs against all), set them to minus half their usual
 # value, and read the answer. The paper did this to a 6 and got 98 in place of 95.
 
 # %%
@@ -150,14 +150,14 @@ def ends(a=None, b=None):
     return [pair for pair in found_on if a in (None, pair[0] % 10) and b in (None, pair[1] % 10)]
 
 
-def last_digits(clearer):
-    """The features of each last digit of `a`, by contrast against sums of all kinds."""
+def last_digits(clearer, side="a", place=-4):
+    """The features of each last digit of `a`, by contrast against sums of all kinds; or those of `b`."""
     some = prompts(found_on)
-    return {d: cl.contrast(model, prompts(ends(a=d)), some, clearer=clearer, places=[-4]) for d in range(10)}
+    return {d: cl.contrast(model, prompts(ends(**{side: d})), some, clearer=clearer, places=[place]) for d in range(10)}
 
 
-first_digit = last_digits(5)
-runs = cl.intervene_each(model, prompts(test), [first_digit[a % 10].times(-1) for a, _ in test])
+first_digit = last_digits(3)
+runs = cl.intervene_each(model, prompts(test), [first_digit[a % 10].times(-0.5) for a, _ in test])
 group = {node for concept in last_digits(1.5).values() for node in concept.nodes}  # these are no controls
 controls = cl.random_matched(runs, group)
 table = pd.DataFrame(
@@ -178,10 +178,12 @@ def other_digit(answers):
 
 changed = {name: other_digit(table[name]).mean() for name in table.columns[1:]}
 assert changed["_a turned around"] >= 0.8
-assert changed["random features"] <= 0.15
+assert changed["random features"] <= 0.1
 changed
 
 # %% [markdown]
+# Most answers move by four or five, as if the digits lay on a circle and minus a digit were about the one across.
+#
 # ## A second test: no lookup
 #
 # Without the features for the pair, the model knows roughly how large the sum is and not how it ends. Its answer should
@@ -195,7 +197,8 @@ lookup = cl.contrast(model, digit_pair, same_first, clearer=1.2, places=[-2]).wi
 against_second = cl.contrast(model, digit_pair, same_second, clearer=1.2, places=[-2])
 lookup = cl.Concept({node: value for node, value in lookup.nodes.items() if node in against_second.nodes})
 off = cl.intervene_each(model, [PROMPT], lookup.times(0))
-control = cl.random_matched(off, lookup.nodes)
+group = {node for concept in last_digits(1.5, "b", -2).values() for node in concept.nodes}  # these are no controls
+control = cl.random_matched(off, group | set(lookup.nodes))
 before, after = off[0].probabilities()
 _, by_chance = control[0].probabilities()
 
@@ -229,12 +232,12 @@ _ = axes[0].set_ylabel("probability")
 # ## What holds on atlas and what does not
 #
 # On atlas the whole of it is there: digits, the table of pairs, magnitudes and the two paths that meet in the sum.
-# `python -m bench.studies addition` measures it. Of 161 features in the pruned graphs of three sums, 92.5% are of one of
-# the four kinds; most of the rest know single numbers by heart. Over 60 sums that training never saw, `_a` turned around
-# gives another last digit, with the ten within one, in 98.3%. The lookup off leaves at least one bit of entropy in 80.0%,
-# random features in 1.7%.
+# `python -m bench.studies addition` measures it. Of 159 features in the pruned graphs of three sums, 95.0% are of one of
+# the four kinds; most of the rest know single numbers by heart. Over 120 sums that training never saw, `_a` turned around
+# (51 nodes, M = −0.5) gives another last digit, with the ten within one, in 99.2%, random features in 0.8%. The lookup off
+# (25 nodes) leaves at least one bit of entropy in 80.0%, random features in 1.7%.
 #
-# What does not hold as well: random features at `a` change the last digit in 6.7% of the sums, above our mark of 5%; they
-# are drawn at the same token, where nearly everything that is active says something about that number. Merely switching
-# `_6` off (M = 0) changes a third of the answers: the token itself reaches the lookup past the features, so the test
-# needs M = −1. And atlas has the sums of numbers below 100 only, each number one token.
+# What does not hold as well: merely switching `_6` off (M = 0) changes 27% of the answers, since the token itself reaches the
+# lookup past the features; the test has to go below zero. Fewer nodes do it too (16 of them in all of 60 sums), but then
+# random features as large change the last digit in 8%: at the token of a number, nearly everything strong says something
+# about that number. And atlas has the sums of numbers below 100 only, each number one token.

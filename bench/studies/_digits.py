@@ -4,13 +4,13 @@ Concepts are found in `calc` on pairs that training had; what is free is chosen 
 never saw are reported. Places in `calc : a + b =`, from the end: "=" −1, b −2, "+" −3, a −4.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from circuitlab.atlas import world
-from circuitlab.interventions.contrast import Concept, Means, contrast, means
+from circuitlab.interventions.contrast import Concept, Means, Node, answers, contrast, means, random_matched
 from circuitlab.interventions.result import InterventionRun
 
 CALC = "calc : {a} + {b} ="
@@ -93,6 +93,13 @@ def moved(concept: Concept, place: int) -> Concept:
 
 def nodes_of(concepts: Collection[Concept]) -> set:
     return {node for concept in concepts for node in concept.nodes}
+
+
+def ahead(runs: Sequence[InterventionRun], hit: Callable[[int, str], bool], group: Collection[Node]) -> float:
+    """The share of runs that come out as `hit` says, less that of random matched features, drawn twice."""
+    sides = [runs, *(random_matched(runs, group, seed) for seed in (0, 1000))]
+    ours, *chance = (float(np.mean([hit(*one) for one in enumerate(answers(side))])) for side in sides)
+    return ours - float(np.mean(chance))
 
 
 def size(runs: Sequence[InterventionRun]) -> int:
