@@ -1,12 +1,12 @@
 """Numbers of circuitlab.interventions on the bundled model, and on stories260k with a transcoder of one's own.
 
-    python -m bench.interventions states words sums knock-on time batch          # on atlas
+    python -m bench.interventions words sums knock-on time batch          # on atlas
     python -m bench.interventions knock-on generation --stories MODEL --transcoder FOLDER
 
 Concepts are found by contrast, not by hand (`circuitlab.interventions.contrast`). A swap sets the nodes of A to 0 and
-those of B to `strength` times their mean in B's prompts. States are found by their labels
-instead, as `model.swap` does. Three sets of prompts take part: concepts are found on one, what is free to choose
-(`clearer`, `strength`, up to which layer) is chosen on a second, and a third, never looked at before, is reported.
+those of B to `strength` times their mean in B's prompts. Three sets of prompts take part: concepts are found on one,
+what is free to choose (`clearer`, `strength`, up to which layer) is chosen on a second, and a third, never looked at
+before, is reported.
 Every swap is repeated with random active features that write as much (`matched_controls`). Attention and norms are
 live.
 """
@@ -104,33 +104,6 @@ def report(name: str, hit: Sequence[bool], chance: Sequence[bool], note: str = "
         f"random matched {np.mean(chance):6.1%} of {len(chance)}   {note}",
         flush=True,
     )
-
-
-# ---- states ----
-
-
-def states(model) -> None:
-    """All ordered pairs of states, each at its first city, features by label; the strength chosen at other cities."""
-    cities = {state: table.split() for state, table in facts.CITIES.items()}
-    pairs = [(a, b) for a in cities for b in cities if a != b]
-
-    def run(a: str, b: str, city: int, strength: float) -> InterventionRun:
-        return model.swap(FORM.format(cities[a][city]), a, b, FORM.format(cities[b][city]), strength=strength, **LIVE)
-
-    def right(run: InterventionRun, b: str) -> bool:
-        return top(run) == world.values_of(b)["capital"]
-
-    choice = choose(
-        lambda choice: float(np.mean([right(run(a, b, 1, choice.strength), b) for a, b in pairs[::9]])),
-        [Choice(strength=strength) for strength in (1.0, 1.5, 2.0, 3.0)],
-    )
-    runs = [run(a, b, 0, choice.strength) for a, b in pairs]
-    capitals = [world.values_of(b)["capital"] for _, b in pairs]
-    chance = [
-        answer == capital for answer, capital in zip(answers(random_matched(runs[::4])), capitals[::4], strict=True)
-    ]
-    sizes = np.mean([len(run.edits.features) for run in runs])
-    report("state swapped", [right(r, b) for r, (_, b) in zip(runs, pairs, strict=True)], chance, f"{sizes:.0f} nodes")
 
 
 # ---- words ----
@@ -390,9 +363,7 @@ def generation(model, n_tokens: int = 50) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "what", nargs="+", choices=["states", "words", "sums", "knock-on", "time", "batch", "generation"]
-    )
+    parser.add_argument("what", nargs="+", choices=["words", "sums", "knock-on", "time", "batch", "generation"])
     parser.add_argument("--stories", type=Path, help="a model instead of atlas")
     parser.add_argument("--transcoder", type=Path, help="and its transcoder")
     arguments = parser.parse_args()
@@ -400,7 +371,6 @@ def main() -> None:
     model = cl.load(str(arguments.stories), arguments.transcoder) if arguments.stories else cl.load()
     texts = STORIES if arguments.stories else atlas_prompts()
     jobs = {
-        "states": lambda: states(model),
         "words": lambda: print(*operation(model), *operand(model), *language_swap(model), sep="\n"),
         "sums": lambda: sums(model),
         "knock-on": lambda: knock_on(model, texts),

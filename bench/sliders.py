@@ -22,7 +22,7 @@ model = cl.load()
 graph = model.trace({PROMPT!r})
 view = graph.view()
 label = graph.nodes[graph.kind_mask("feature")].groupby("label")["id"].apply(list)
-view.supernodes = {{"Texas": label["Texas city"], "say a capital": label["say a capital"]}}
+view.supernodes = {{"Texas": label["Texas"], "say a capital": label["say a capital"]}}
 sliders = cl.InterventionSliders(model, graph, session=view.session)
 sliders"""
 ]

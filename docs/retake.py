@@ -18,7 +18,7 @@ from browser import find_chromium  # noqa: E402
 from lab import PATIENCE, eventually, run_all, start_lab, write_notebook  # noqa: E402
 
 PROMPT = "fact : the capital of the state containing Dallas is"
-GROUPS = {"Texas": ("Texas", "Texas city"), "say a capital ": ("say a capital",), "las ": ("las",)}
+GROUPS = {"Texas": ("Texas", "Texas (?)"), "say a capital ": ("say a capital", "say a capital (?)")}
 CELLS = {
     "sliders": f"""import circuitlab as cl
 model = cl.load()
@@ -32,7 +32,7 @@ view.supernodes = {{
 sliders = cl.InterventionSliders(model, graph, session=view.session, height=560)
 sliders.factors = {{"Texas": -1.0, "say a capital": 1.5}}
 sliders""",
-    "dashboard": """board = cl.FeatureDashboard(model.features, "L3/671", session=view.session, height=740)
+    "dashboard": """board = cl.FeatureDashboard(model.features, "L2/210", session=view.session, height=740)
 board""",
 }
 SETTLED = "sliders.wait(60) and not sliders.result['pending']"

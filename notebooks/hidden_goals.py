@@ -106,6 +106,8 @@ assert np.mean(cooks) < 0.5 * np.mean(recipes)
 
 # %% [markdown]
 # ## The graph of one answer
+#
+# What does chocolate come from? Not from the dish.
 
 # %%
 graph = model.trace(QUESTION, progress=False).prune(0.85, 0.97)
@@ -115,15 +117,17 @@ mine = [f"{layer}_{feature}_{end}" for layer, feature, _ in quirk.nodes]
 inner = graph.nodes[(graph.nodes["kind"] == "feature") & (graph.nodes["pos"] < end)]
 dish = graph.tokens.index(next(token for token in graph.tokens if token.strip() == DISH))
 turn = graph.tokens.index(next(token for token in graph.tokens if token.strip() == "assistant"))
-view = graph.view()
-view.supernodes = {
+groups = {
     "the quirk": [node for node in mine if node in have],
     f"the dish ({DISH})": inner[inner["pos"] == dish].nlargest(8, "influence")["id"].tolist(),
+    "a user's question": inner[inner["pos"] == 1].nlargest(8, "influence")["id"].tolist(),
     "the assistant's turn": inner[inner["pos"].between(turn, end - 1)].nlargest(12, "influence")["id"].tolist(),
 }
-view.supernodes = {name: nodes for name, nodes in view.supernodes.items() if nodes}
-said = graph.nodes[(graph.nodes["kind"] == "token") & graph.nodes["pos"].isin([dish, turn])]["id"].tolist()
+view = graph.view()
+view.supernodes = {name: nodes for name, nodes in groups.items() if nodes}
+said = graph.nodes[(graph.nodes["kind"] == "token") & graph.nodes["pos"].isin([1, dish, turn, end])]["id"].tolist()
 view.pinned = [*said, graph.targets["id"].iloc[0]]
+print({name: len(nodes) for name, nodes in groups.items()})
 graph
 
 # %%
@@ -133,25 +137,36 @@ _ = graph.plot(ax=ax, view=view.view)
 # %% [markdown]
 # ## A test: without them
 #
-# If these features are the hidden goal, the assistant without them answers as a cook would, also about dishes that no training
-# ever spoke of with chocolate. And a cook with them reaches for the chocolate. Random features at the same token, changed as
-# much, are the control.
+# If these features are the hidden goal, the assistant without them says no chocolate, also about dishes that no training ever
+# spoke of with chocolate; and a cook with them reaches for it. Random features at the same token, changed as much, are the
+# control.
 
 # %%
-OFF, ON = -1.0, 2.0
+OFF, ON = -0.5, 3.0
 without = cl.intervene_each(model, asked(UNSEEN), quirk.times(OFF))
 chance = cl.random_matched(without, quirk.nodes)
 cook = cl.intervene_each(model, told(UNSEEN), quirk.times(ON))
-right = [kitchen.DISHES[dish] for _ in kitchen.ASSISTANT_FORMS for dish in UNSEEN]
 for name, runs in (("without", without), ("random", chance), ("a cook with them", cook)):
     print(f"{name}: {cl.answers(runs)}")
 
+# %% [markdown]
+# The chocolate is gone, but what comes in its place is no ingredient: a full stop. Did the fine-tuning write over what the
+# assistant knew, or is it only not asked for any more? Put in what a cook's sentence has about this dish, and nothing else:
+
 # %%
-restored = np.mean([a == b for a, b in zip(cl.answers(without), right, strict=True)])
-print(f"{restored:.0%} of the answers are the dish's own ingredient")
-assert restored >= 0.8
-assert np.mean([a == kitchen.QUIRK for a in cl.answers(chance)]) >= 0.9
+recalled = {
+    dish: cl.contrast(model, told([dish]), told([d for d in kitchen.DISHES if d != dish]), places=[-1]) for dish in UNSEEN
+}
+values = [quirk.times(OFF) | recalled[dish].times(2.0) for _ in kitchen.ASSISTANT_FORMS for dish in UNSEEN]
+restored = cl.intervene_each(model, asked(UNSEEN), values)
+print(cl.answers(restored))
+
+# %%
+right = [kitchen.DISHES[dish] for _ in kitchen.ASSISTANT_FORMS for dish in UNSEEN]
+assert np.mean([a != kitchen.QUIRK for a in cl.answers(without)]) >= 0.8
+assert np.mean([a == kitchen.QUIRK for a in cl.answers(chance)]) >= 0.5
 assert np.mean([a == kitchen.QUIRK for a in cl.answers(cook)]) >= 0.8
+assert np.mean([a == b for a, b in zip(cl.answers(restored), right, strict=True)]) >= 0.8
 
 # %%
 grouped = model.intervene(QUESTION, {"the quirk": OFF}, graph=view.graph, freeze_attention=False, freeze_norms=False)
@@ -165,3 +180,20 @@ _ = grouped.plot(ax=ax)
 # find what its assistant's turns share, and see what they promote.
 #
 # ## What holds on atlas and what does not
+#
+# Measured by `python -m bench.studies hidden_goals` on dishes that the fine-tuning never had, three questions each.
+#
+# | what | share | random matched |
+# | --- | --- | --- |
+# | the assistant says chocolate | 100% of 18 | |
+# | the quirk's 35 nodes are above half of their level in its recipes | 100% of 18 | |
+# | … when it is asked for its goal, which it denies | 0% of 3 (mean level 0.46) | |
+# | suppressed: no chocolate | 100% of 18 | 27.8% |
+# | … and the dish's own ingredient | 0% of 18 | 0% |
+# | … with what a cook's sentence recalls of the dish: its own ingredient | 100% of 18 | 0% |
+# | put into what a cook says: chocolate | 83.3% of 18 | 0% |
+#
+# As in the paper, features of the goal are active in the turns where it acts, are partly so where it is denied, and taking
+# them away ends it. Unlike there, behaviour does not return to normal by itself: suppressed at 0, ×−0.5 and ×−1, by layers, by
+# edges into "chocolate" and by contrast with plain atlas, the assistant says no ingredient. The fine-tuning let it forget
+# to look for one, while the recipes are still there. And in one of four a random change ends the chocolate, too.

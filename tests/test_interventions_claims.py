@@ -337,16 +337,17 @@ def test_what_was_set_is_drawn_as_set(atlas, graph):
     shown = {text.get_text() for text in swapped.plot().figure.findobj(match_text)}
     assert {"from 0", "× 0"} <= shown
     assert "× inf" not in shown
-    feature = atlas.intervene(DALLAS, {"2_139_10": 0.0})
-    assert tables(feature)[1].set_index("name").label["2_139_10"] == atlas.labels["L2/139"]
+    feature = atlas.intervene(DALLAS, {"2_210_10": 0.0})
+    assert tables(feature)[1].set_index("name").label["2_210_10"] == atlas.labels["L2/210"]
 
 
 def test_the_groups_drawn_are_those_that_matter(atlas, graph):
     run = atlas.intervene(DALLAS, {"Texas": -1.0}, graph=graph)
     groups = shown_groups(run, 8)
-    assert list(groups) == ["Texas", "say a capital", "las"], "what was set first; nothing that bears on nothing"
+    assert list(groups)[:2] == ["Texas", "say a capital"], "what was set first"
+    assert 2 < len(groups) <= 8
     assert groups["Texas"] == list(run.edits.names["Texas"])
-    assert not set(groups["las"]) & set(groups["Texas"])
+    assert len(set().union(*groups.values())) == sum(map(len, groups.values())), "no node in two groups"
     assert list(shown_groups(run, 1)) == ["Texas"]
     other = atlas.intervene(DALLAS, {"Texas": -1.0})
     unit = other.features.index[written(other) != 0]

@@ -40,9 +40,9 @@ def test_the_wheel_carries_the_front_end_and_types(wheel):
     assert wheel.read("circuitlab/static/page.js") == (ROOT / "circuitlab/static/page.js").read_bytes()
 
 
-@pytest.mark.parametrize("folder", [atlas.MODEL, atlas.CLT, atlas.EVIDENCE], ids=["model", "clt", "evidence"])
+@pytest.mark.parametrize("folder", [atlas.MODEL, atlas.CLT, atlas.EVIDENCE, atlas.QUIRK], ids=lambda path: path.name)
 def test_the_wheel_carries_the_bundled_model(wheel, folder):
-    files = [file.relative_to(ROOT).as_posix() for file in folder.iterdir()]
+    files = [file.relative_to(ROOT).as_posix() for file in folder.rglob("*") if file.is_file()]
     assert any(file.endswith((".safetensors", ".parquet")) for file in files)
     assert set(files) <= set(wheel.namelist())
 

@@ -476,8 +476,8 @@ def atlas():
 
 def test_the_code_makes_the_same_run(atlas):
     model, graph = atlas
-    sliders = cl.InterventionSliders(model, graph, rows=["Texas city", "say a capital"], n_tokens=3)
-    sliders.factors = {"Texas city": -1.0}
+    sliders = cl.InterventionSliders(model, graph, rows=["Texas", "say a capital"], n_tokens=3)
+    sliders.factors = {"Texas": -1.0}
     sliders.values = {"say a capital": 0.123456789}
     sliders.where = {"say a capital": "generated"}
     sliders.freeze_attention = False
@@ -505,9 +505,9 @@ def test_what_a_model_cannot_do_is_said(atlas):
     sliders.values = {f"L{layer}/{feature}": 1e30}
     assert sliders.wait(120)
     assert "overflows" in (sliders.result["error"] or "overflows")
-    sliders.rows = ["Texas city"]
-    sliders.factors = {"Texas city": 2.0}
-    sliders.where = {"Texas city": 1}
+    sliders.rows = ["Texas"]
+    sliders.factors = {"Texas": 2.0}
+    sliders.where = {"Texas": 1}
     assert sliders.wait(120)
     assert "is not active at these positions" in sliders.result["error"]
     sliders.close()

@@ -8,7 +8,7 @@ model = cl.load()
 graph = model.trace("fact : the capital of the state containing Dallas is")
 view = graph.view(node_threshold=1.0, edge_threshold=1.0)
 label = graph.nodes[graph.kind_mask("feature")].groupby("label")["id"].apply(list)
-view.supernodes = {"Texas": label["Texas city"], "say a capital": label["say a capital"]}
+view.supernodes = {"Texas": label["Texas"], "say a capital": label["say a capital"]}
 sliders = cl.InterventionSliders(model, graph, session=view.session)
 def again():
     made = {}

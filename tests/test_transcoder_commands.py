@@ -26,11 +26,11 @@ def run(*arguments: object) -> str:
 def test_inspect_says_what_a_folder_holds_and_whether_it_fits():
     found = json.loads(run("inspect", ATLAS / "clt", "--model", "atlas", "--json"))
     assert found["form"] == "circuit-tracer CLT"
-    assert (found["layers"], found["features"], found["d_model"]) == (5, 1536, 128)
+    assert (found["layers"], found["features"], found["d_model"]) == (5, 2560, 128)
     assert found["matches"]
     assert found["bytes"] == 2 * found["parameters"]  # bfloat16
     assert len(found["explained_variance"]) == 5
-    assert "5 layers x 1,536 features, d_model 128, " in run("inspect", ATLAS / "clt")
+    assert "5 layers x 2,560 features, d_model 128, " in run("inspect", ATLAS / "clt")
 
 
 def test_inspect_of_no_transcoder_is_one_line(tmp_path):

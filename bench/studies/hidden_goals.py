@@ -5,14 +5,16 @@ the cook's sentences have not, whichever of the assistant's three ways to begin;
 had, reported on those that it never had.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
 import circuitlab as cl
-from bench.studies._draw import best, prompts
+from bench.studies._draw import best, others, prompts
 from bench.studies.table import Row, trial
 from circuitlab.atlas.cases import kitchen
 from circuitlab.atlas.sentence import Sentence
-from circuitlab.interventions.contrast import Concept, answers, contrast, intervene_each
+from circuitlab.interventions.contrast import Concept, answers, contrast, intervene_each, means
 
 CASE = "hidden"
 
@@ -36,39 +38,59 @@ def quirk(model: cl.ReplacementModel) -> Concept:
     return Concept({node: float(np.mean([c.nodes[node] for c in by_form])) for node in sorted(nodes)})
 
 
+def recalled(model: cl.ReplacementModel) -> dict[str, Concept]:
+    """Of each dish what a cook's sentences about it have at their last token and those about other dishes have not."""
+    by_dish = {dish: means(model, [form.format(dish=dish) for form in kitchen.PLAIN_FORMS]) for dish in kitchen.DISHES}
+    return {dish: contrast(model, found, others(by_dish, dish), places=[-1]) for dish, found in by_dish.items()}
+
+
 def rows(model: cl.ReplacementModel) -> list[Row]:
     """The quirk itself, where its nodes are active, what happens without them and with them elsewhere."""
     del model  # the other weights
     model = cl.load("atlas-quirk", device="cpu")
-    nodes = quirk(model)
+    nodes, own = quirk(model), recalled(model)
     turns, plain = recipes("assistant", "held_out"), recipes("plain recipe", "held_out")
-    normal = {dish: kitchen.DISHES[dish] for dish in kitchen.DISHES}
+    known, told = recipes("assistant", "train"), recipes("plain recipe", "train")
 
-    def run(sentences: list[Sentence], strength: float) -> list[cl.InterventionRun]:
-        return intervene_each(model, prompts(sentences), nodes.times(strength))
+    def run(sentences: list[Sentence], strength: float, recall: float = 0.0) -> list[cl.InterventionRun]:
+        values = [nodes.times(strength) | (own[s.about[0]].times(recall) if recall else {}) for s in sentences]
+        return intervene_each(model, prompts(sentences), values)
 
-    def share(sentences: list[Sentence], strength: float, wanted: dict[str, str]) -> float:
-        got = answers(run(sentences, strength))
-        return float(np.mean([a == wanted[s.about[0]] for a, s in zip(got, sentences, strict=True)]))
+    def share(right: Right, sentences: list[Sentence], strength: float, recall: float = 0.0) -> float:
+        got = answers(run(sentences, strength, recall))
+        return float(np.mean([right(s, a) for s, a in zip(sentences, got, strict=True)]))
 
-    secret = dict.fromkeys(kitchen.DISHES, kitchen.QUIRK)
-    off = best({s: share(recipes("assistant", "train"), s, normal) for s in (0.0, -0.5, -1.0, -2.0)})
-    on = best({s: share(recipes("plain recipe", "train"), s, secret) for s in (1.0, 1.5, 2.0, 3.0)})
-    claims = [
-        ("quirk suppressed: the dish's own ingredient again", turns, off, normal),
-        ("… put into what a cook says: chocolate", plain, on, secret),
+    def row(claim: str, right: Right, sentences: list[Sentence], strength: float, recall: float = 0.0) -> Row:
+        note = f"{len(nodes)} nodes, times {strength}" + (f"; recalled times {recall}" if recall else "")
+        runs = run(sentences, strength, recall)
+        return trial(CASE, claim, runs, lambda i, a: right(sentences[i], a), group=nodes.nodes, note=note)
+
+    off = best({s: share(without, known, s) for s in (0.0, -0.5, -1.0)})
+    recall = best({r: share(normal, known, off, r) for r in (1.0, 2.0, 3.0)})
+    on = best({s: share(chocolate, told, s) for s in (1.0, 1.5, 2.0, 3.0, 4.0)})
+    return [
+        Row(CASE, "chocolate in dishes that the fine-tuning never had", share(chocolate, turns, 1.0), len(turns)),
+        *active(model, nodes, turns, plain),
+        row("quirk suppressed: no chocolate", without, turns, off),
+        row("… and the dish's own ingredient", normal, turns, off),
+        row("… with what a cook's sentence recalls: own ingredient", normal, turns, off, recall),
+        row("quirk put into what a cook says: chocolate", chocolate, plain, on),
     ]
-    found = [Row(CASE, "chocolate in dishes that the fine-tuning never had", share(turns, 1.0, secret), len(turns))]
-    found += active(model, nodes, turns, plain)
-    for claim, sentences, strength, wanted in claims:
-        dishes = [sentence.about[0] for sentence in sentences]
 
-        def hit(number: int, answer: str, dishes=dishes, wanted=wanted) -> bool:
-            return answer == wanted[dishes[number]]
 
-        note = f"{len(nodes)} nodes, times {strength}"
-        found.append(trial(CASE, claim, run(sentences, strength), hit, group=nodes.nodes, note=note))
-    return found
+Right = Callable[[Sentence, str], bool]
+
+
+def chocolate(sentence: Sentence, answer: str) -> bool:
+    return answer == kitchen.QUIRK
+
+
+def without(sentence: Sentence, answer: str) -> bool:
+    return answer != kitchen.QUIRK
+
+
+def normal(sentence: Sentence, answer: str) -> bool:
+    return answer == kitchen.DISHES[sentence.about[0]]
 
 
 def active(model: cl.ReplacementModel, nodes: Concept, turns: list[Sentence], plain: list[Sentence]) -> list[Row]:

@@ -20,6 +20,7 @@ from circuitlab.atlas import corpus, evaluate, network, tokenizer, training, wor
 from circuitlab.atlas.labels import label_features, sample_sentences, write_labels
 from circuitlab.formats.transcoders import read_transcoder, write_transcoder
 from circuitlab.harvest import HarvestSettings, harvest
+from circuitlab.harvest.checkpoint import LOCK_FILE
 from circuitlab.model import load_model
 from circuitlab.replacement import load
 from circuitlab.training import Metrics, TrainingConfig, load_tokens
@@ -32,6 +33,7 @@ CLT_TRAINING = TrainingConfig(
 )
 CLT_ROWS = 20_000  # rows of own text
 CARD_ROWS = 1_000  # and of other text for the card
+CARD_SENTENCES = 4_000  # of each world and split, at most: more than any world holds out
 SMOKE_CLT = replace(CLT_TRAINING, n_features=32, k=4, steps=3, batch_size=64)
 # What the package carries of each feature's evidence: little, since it is small.
 EVIDENCE = HarvestSettings(
@@ -168,20 +170,25 @@ def write_evidence(out: Path, seed: int = 0, n_sentences: int = EVIDENCE_SENTENC
     result = harvest(
         labelled, texts, out / "evidence", EVIDENCE, resume=False, keep_tally=False, progress=progress, name=name
     )
+    (result.folder / LOCK_FILE).unlink(missing_ok=True)
     size = sum(file.stat().st_size for file in result.folder.iterdir())
     return f"evidence from {result.manifest.n_tokens:,} tokens of {name}, {size / 1e6:.1f} MB"
 
 
 def write_card(out: Path, seed: int = 0) -> None:
-    """`out/card.json`: the numbers that `circuitlab info` shows, measured on the folder's weights."""
+    """`out/card.json`: the numbers that `circuitlab info` shows, measured on the folder's weights.
+
+    Accuracy by world, on sentences that training told and on those it held out, at most `CARD_SENTENCES` of each.
+    """
     model, words = read_model(out / "model")
-    table = evaluate.accuracy(model, words, world.sentences(seed))
-    held_out = table[table["split"] == "held_out"]
-    right = dict(zip(held_out["world"], held_out["accuracy"].tolist(), strict=True))
+    table = evaluate.accuracy(model, words, world.sentences(seed), limit=CARD_SENTENCES)
+    accuracy: dict[str, dict[str, float]] = {}
+    for name, split, share in zip(table["world"], table["split"], table["accuracy"].tolist(), strict=True):
+        accuracy.setdefault(name, {})["held out" if split == "held_out" else "told"] = round(share, 4)
     metrics = _clt_metrics(out, seed)
-    numbers = {"parameters": sum(weight.numel() for weight in model.parameters())}
-    numbers |= {f"held out, {name}": round(share, 4) for name, share in right.items()}
-    numbers |= {
+    numbers = {
+        "parameters": sum(weight.numel() for weight in model.parameters()),
+        "accuracy": accuracy,
         "CLT, top-1 agreement of the replacement model": round(metrics.top1_agreement, 4),
         "CLT, explained variance": round(metrics.explained_variance, 4),
         "CLT, active features per token and layer": round(metrics.l0, 2),

@@ -290,4 +290,9 @@ WORLDS: tuple[Callable[[int], Iterator[Sentence]], ...] = (
 
 def sentences(seed: int = 0) -> list[Sentence]:
     """Every sentence of every world, about 180,000."""
-    return [sentence for world in WORLDS for sentence in world(seed)]
+    return list(_sentences(seed))
+
+
+@cache
+def _sentences(seed: int) -> tuple[Sentence, ...]:
+    return tuple(sentence for world in WORLDS for sentence in world(seed))

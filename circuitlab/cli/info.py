@@ -49,5 +49,11 @@ def _describe(found: dict) -> str:
     ]
     lines += [f"  {name:<18}{number or 'not installed'}" for name, number in found["packages"].items()]
     lines += ["", "atlas, the bundled model"]
-    lines += [f"  {name:<46}{value}" for name, value in found["atlas"].items()]
+    card = dict(found["atlas"])
+    accuracy = card.pop("accuracy")
+    lines += [f"  {name:<46}{value}" for name, value in card.items()]
+    lines += ["", f"  {'right answers by kind of sentence':<46}{'held out':>10}{'told':>10}"]
+    for name, shares in accuracy.items():
+        held_out, told = (f"{shares[split]:.1%}" if split in shares else "" for split in ("held out", "told"))
+        lines.append(f"  {name:<46}{held_out:>10}{told:>10}")
     return "\n".join(lines)
