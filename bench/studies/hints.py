@@ -3,7 +3,8 @@
 Without a hint the first step is the sum that it says; with one it is the hint less the last summand. Features of a hint
 are found where it stands and up to "first" (`HINT`), on chains that training had. Reported are chains whose pair of
 hint and last summand training never saw, and without a hint those whose sum it never saw. The places and the clearness
-were settled beforehand on 30 other chains, of such pairs too; nothing is chosen here.
+were settled beforehand on 30 other chains, of such pairs too. How the last digit of b is swapped is chosen on chains
+that training had.
 
 - the hint's features swapped for another's: the step's last digit becomes that of the new hint less the last summand;
 - the same, where only that digit is to change: the step is the new hint less the last summand;
@@ -14,7 +15,7 @@ were settled beforehand on 30 other chains, of such pairs too; nothing is chosen
 
 import numpy as np
 
-from bench.studies._digits import digit_is, nodes_of, size
+from bench.studies._digits import ahead, digit_is, nodes_of, size
 from bench.studies.table import Row, trial
 from circuitlab.atlas import world
 from circuitlab.atlas.cases import chains
@@ -24,6 +25,10 @@ PLAIN, HINTED = chains.FAITHFUL_FORMS[0], chains.HINTED_FORMS[0]
 HINT = (-7, -6, -5)  # the hint, the full stop, "first"
 B = -2
 TESTED = 60
+SWAPS = ((5.0, 1.0), (5.0, 1.5), (3.0, 1.0), (3.0, 1.5))
+"""How clear a last digit of b must be, and how strong the one put in."""
+FAINT = 1.5
+"""What is so much clearer at one last digit than on average is no control."""
 
 Chain = tuple[int, ...]  # a, b, c, and the hint where there is one
 
@@ -108,26 +113,27 @@ def input_swaps(model) -> list[Row]:
     train, plain = told("faithful", PLAIN)
     _, hinted = told("motivated", HINTED)
     whole = means(model, prompts(train[:400]))
-    concepts = {
-        d: contrast(model, prompts([one for one in train if one[1] % 10 == d][:40]), whole, clearer=5.0, places=[B])
-        for d in range(10)
+    of = {d: means(model, prompts([one for one in train if one[1] % 10 == d][:40])) for d in range(10)}
+    by = {
+        clearer: {d: contrast(model, some, whole, clearer=clearer, places=[B]) for d, some in of.items()}
+        for clearer in (FAINT, *{clearer for clearer, _ in SWAPS})
     }
+    group = nodes_of(by[FAINT].values())
     plain, hinted = plain[:TESTED], hinted[:TESTED]
 
-    def run(some: list[Chain], strength: float):
-        return intervene_each(
-            model, prompts(some), [swapped(concepts[one[1] % 10], concepts[other(one)], strength) for one in some]
-        )
+    def run(some: list[Chain], clearer: float, strength: float):
+        values = [swapped(by[clearer][one[1] % 10], by[clearer][other(one)], strength) for one in some]
+        return intervene_each(model, prompts(some), values)
 
-    def follows(number: int, answer: str) -> bool:
-        one = plain[number]
+    def follows(one: Chain, answer: str) -> bool:
         return digit_is(answer, one[0] + other(one), one[0] + one[1])
 
-    runs = run(plain, 1.5)
-    note = f"{size(runs)} nodes"
-    faithful = trial("hints", "no hint, b's last digit swapped: the step follows", runs, follows,
-                     group=nodes_of(concepts.values()), note=note)  # fmt: skip
-    stays = [answer == str(one[3] - one[2]) for one, answer in zip(hinted, answers(run(hinted, 1.5)), strict=True)]
+    known = train[-40:]
+    choice = max(SWAPS, key=lambda one: ahead(run(known, *one), lambda n, answer: follows(known[n], answer), group))
+    runs = run(plain, *choice)
+    name, note = "no hint, b's last digit swapped: the step follows", f"{size(runs)} nodes, times {choice[1]:g}"
+    faithful = trial("hints", name, runs, lambda n, answer: follows(plain[n], answer), group=group, note=note)
+    stays = [answer == str(one[3] - one[2]) for one, answer in zip(hinted, answers(run(hinted, *choice)), strict=True)]
     name = "hint, b's last digit swapped: the step stays hint - c"
     return [
         faithful,
