@@ -104,7 +104,7 @@ words = graph.nodes[graph.nodes["token"].isin([" capital", " Dal", "las"]) & (gr
 view = graph.view()
 view.supernodes = {"Texas": here(texas), "say a capital": here(say_a_capital)}
 view.pinned = [*words["id"], *view.supernodes["Texas"], *view.supernodes["say a capital"], answer["id"]]
-view.positions = {"Texas": (0.75, 0.5), "say a capital": (0.25, 0.42), answer["id"]: (0.48, 0.06)}
+view.positions = {"Texas": (0.75, 0.5), "say a capital": (0.25, 0.38), answer["id"]: (0.48, 0.06)}
 _, ax = plt.subplots(figsize=(7.2, 4.7), layout="constrained")
 _ = graph.plot(ax=ax, view=view.view)
 
@@ -124,6 +124,20 @@ verdict
 
 # %%
 assert run.top_tokens().set_index("token")["after"].idxmax().strip() != "Austin"
+
+# %% [markdown]
+# Some features have a label in the bundled store, and a label can be named in place of a group. "Texas" takes all that
+# are labelled so, also with a "(?)" (a label that does not beat a random dictionary). It is a weaker group, but enough:
+
+# %%
+by_label = model.intervene(PROMPT, {"Texas": -1.0}, freeze_attention=False, freeze_norms=False)
+print(by_label.top_tokens(2).to_string(index=False))
+
+# %%
+assert by_label.top_tokens().set_index("token")["after"].idxmax().strip() != "Austin"
+
+# %% [markdown]
+# And California in the place of Texas:
 
 # %%
 CALIFORNIA = ["Stanford", "Riverside", "Glendale", "Winham", "Greenton"]

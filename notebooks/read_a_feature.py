@@ -67,9 +67,9 @@ both[["name", "label", "activation", "token", "density"]].head(5)
 # ## The evidence
 
 # %%
-NAME = "L1/1519"
+NAME = "L1/2066"
 evidence = model.features[NAME]
-assert f"1_1519_{len(graph.tokens) - 1}" in set(features["id"])
+assert f"1_2066_{len(graph.tokens) - 1}" in set(features["id"])
 
 
 def line(example):
@@ -83,12 +83,12 @@ for quantile, examples in evidence.quantiles.items():
     print(*(f"   {line(example)}" for example in examples[:4]), sep="\n")
 
 # %% [markdown]
-# Read from the top: *is* after a question for a capital. Then read the weak ones, which most collections do not show:
-# below a third of its largest activation it is on in sentences that have nothing to do with capitals. A label is about
-# the top; a graph may use the feature at the bottom. In ours it is at
+# Read from the top: the last word of a question for a capital, in one form of question and in another. Then read the
+# weak ones, which most collections do not show: below a quarter of its largest activation it is on at a word whose
+# initials are asked for. A label is about the top; a graph may use the feature at the bottom. In ours it is at
 
 # %%
-here = float(graph.node(f"1_1519_{len(graph.tokens) - 1}")["activation"])
+here = float(graph.node(f"1_2066_{len(graph.tokens) - 1}")["activation"])
 print(f"{here:.2f}, which is {here / evidence.largest:.0%} of its largest; on in {evidence.density:.2%} of tokens")
 assert here / evidence.largest > 0.4
 top = [e for e in evidence.examples if max(e.activations) > 0.6 * evidence.largest]
@@ -103,7 +103,7 @@ assert not any("capital" in "".join(e.tokens) for e in weak)
 capitals = {values.split()[0] for values in facts.VALUES.values()}
 promoted = [weight.token.strip() for weight in evidence.promoted[:8]]
 print(promoted)
-assert sum(token in capitals for token in promoted) >= 4
+assert sum(token in capitals for token in promoted) >= 6
 
 # %% [markdown]
 # ## The dashboard
@@ -143,7 +143,7 @@ settings = HarvestSettings(n_top=16, n_lower=4, coactivation_positions=0)
 real = cl.Store(harvest(model, texts, Path(scratch.name) / "real", settings).folder)
 chance = random_like(model, real.folder, texts[::3])
 random = cl.Store(harvest(chance, texts, Path(scratch.name) / "random", settings).folder)
-names = [f"L1/{index}" for index in range(0, 1536, 6)]
+names = [f"L1/{index}" for index in range(0, 2560, 10)]
 baseline = random_scores(random, names)
 report = label_store(real, [*names, NAME], baseline=baseline, write=False)
 report.summary()
@@ -153,7 +153,7 @@ scored = report.table.dropna(subset=["score"])
 scored.nlargest(6, "percentile")[["name", "label", "score", "percentile"]]
 
 # %%
-layer, index = 1, 1519
+layer, index = 1, 2066
 like = baseline.like(layer, real.densities[NAME])
 with plt.rc_context({"font.size": 8}):
     figure, ax = plt.subplots(figsize=(5, 2.6), layout="constrained")
@@ -173,13 +173,29 @@ assert 0.2 < beaten < 1.0
 # So an unlabelled feature is the normal case, and some of the labels that look right say no more than chance would.
 # Random directions reach high scores because text repeats itself: what is rare often stands in one kind of sentence.
 #
+# The labels that come with atlas went through the same test. One that does not beat a random dictionary keeps its name,
+# with a "(?)" behind it.
+
+# %%
+doubted = [name for name, label in model.labels.items() if label.endswith(" (?)")]
+n_features = model.transcoder.config.n_layers * model.transcoder.config.n_features
+print(
+    f"{n_features:,} features: {len(model.labels) - len(doubted):,} with a label, {len(doubted):,} with a doubted one"
+)
+assert len(doubted) > len(model.labels) / 3
+assert not evidence.label.endswith("(?)")
+
+# %% [markdown]
+# Of the labels without "(?)" 88% beat the random dictionary again on other sentences; those with it do not
+# (`python -m bench.labels`). A label that holds is still a label of where a feature is on, not of what it does.
+#
 # ## The last test is what it does
 #
 # If it stands for *say a capital*, then amplified it must raise capitals where none is asked for.
 
 # %%
 OTHER = "fact : the river of the state containing Dallas is"
-run = model.intervene(OTHER, {NAME: cl.Value(12.0)}, positions=-1, freeze_attention=False, freeze_norms=False)
+run = model.intervene(OTHER, {NAME: cl.Value(6.0)}, positions=-1, freeze_attention=False, freeze_norms=False)
 before, after = run.probabilities()
 ids = [model.model.tokenizer(f" {capital}", add_special_tokens=False)["input_ids"][-1] for capital in sorted(capitals)]
 print(f"all capitals: {before[ids].sum():.1e} before, {after[ids].sum():.1e} after")
@@ -187,14 +203,15 @@ run.top_tokens(4)
 
 # %%
 assert after[ids].sum() > 100 * before[ids].sum()
+assert run.top_tokens(1, by="after")["token"].iloc[0].strip() == "Brazos"
 scratch.cleanup()
 
 # %% [markdown]
-# It does, a thousandfold, and yet the answer stays: one feature among the many that ask for a capital is not the
+# It does, some three hundredfold, and yet the answer stays: one feature among the many that ask for a capital is not the
 # concept. To turn the answer takes the group (`two_hop`).
 
 # %% [markdown]
 # ## Exercise
 #
-# `L1/938` is labelled `_3`, a last digit. Read its top examples. What would you call it, and what does the name of its
-# label say about the rule that gave it (`circuitlab/atlas/labels.py`)?
+# `L2/113` is among the strongest features at *las* in the Dallas graph and has no label. Read its top examples and its
+# weak ones. What would you call it, and why does the rule (`circuitlab/atlas/labels.py`) give it no name?

@@ -92,7 +92,7 @@ axes[0].get_figure().set_size_inches(8, 3.2)
 # Three things to read off:
 #
 # * *Spearman, all effects*: does the graph order the effects rightly? It is dominated by the large ones.
-# * *normalised error*: are they of the right size? Here it is half of them that is missed: a feature that is silenced
+# * *normalised error*: are they of the right size? Here a third is missed: a feature that is silenced
 #   changes which others are active, and a linear account cannot follow that.
 # * *Spearman of influence and KL*: is what the graph calls influential what the answer depends on? Influence counts
 #   paths without their signs, and a model has spare ways to the same answer. Never quote influence as importance.
