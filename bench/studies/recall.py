@@ -2,7 +2,7 @@
 
 Acronyms: the features of a letter, at the word that it begins, turned down: the letter is lost. Swapped for another's:
 that one is written. Found on names that training had, reported on names that it never saw, for the second, third and
-fourth word. How far down (M = -0.5) was settled on 30 names that training had.
+fourth word. How clear and how far down is chosen on names that training had: what stands out most from chance there.
 
 Facts: the person's features stand at the names, the relation's at the last word, where the two meet. Found on a third
 of the people, strengths chosen on a third, reported on a third.
@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bench.studies._digits import nodes_of, size
+from bench.studies._digits import ahead, nodes_of, size
 from bench.studies.table import Row, trial
 from circuitlab.atlas.cases import initials, people
 from circuitlab.atlas.sentence import Sentence
@@ -26,7 +26,13 @@ from circuitlab.interventions.result import InterventionRun
 
 ACRONYM, FACT = initials.ACRONYM_FORMS[0], people.FORMS[0]
 TESTED = 40
-STRENGTHS = (0.0, -1.0, -2.0)
+STRENGTHS = (0.0, -1.0)
+LESS = (-0.25, -0.5, -0.75, -1.0)
+DOWN = ((2.0, -0.75), (2.0, -1.0), (3.0, -0.75), (3.0, -1.0), (5.0, -1.0))
+"""How clear a letter must be, and how far it is turned down."""
+CLEARER = 5.0
+FAINT = 1.5
+"""What is so much clearer at one letter than on average is no control."""
 NAME = (-3, -2)
 RELATION, READ = (-1,), range(3)  # where the relation is read: the last word, up to layer 2
 
@@ -41,13 +47,12 @@ def best(strengths: Sequence[float], run: Callable[[float], Sequence[bool]]) -> 
 
 
 class Told(NamedTuple):
-    """A name, the letter to be written next, another one, and the features of both at the word."""
+    """A name, the letter to be written next, another one, and the features of all letters there by their clearness."""
 
     prompt: str
     letter: str
     other: str
-    ours: Concept
-    theirs: Concept
+    of: dict[float, dict[str, Concept]]
 
 
 def letters(model) -> list[Row]:
@@ -60,19 +65,20 @@ def letters(model) -> list[Row]:
         here = [every[row] for row in rng.permutation(len(every)) if int(every[row].about[4]) == slot]
         known = [one for one in here if one.split == "train"]
         unseen = [one for one in here if one.split == "held_out"]
-        concepts = by_letter(model, known[:-20], slot)
-        group |= nodes_of(concepts.values())
-        names = list(concepts)
+        of = by_letter(model, known[:-20], slot)
+        group |= nodes_of(of[FAINT].values())
+        names = list(of[FAINT])
         for some, into in ((known[-20:], chosen), (unseen[:TESTED], tested)):
             for number, one in enumerate(some):
                 other = names[(names.index(one.answer) + 1 + number % (len(names) - 1)) % len(names)]
-                into.append(Told(one.prompt, one.answer, other, concepts[one.answer], concepts[other]))
+                into.append(Told(one.prompt, one.answer, other, of))
 
-    def down(some: list[Told], strength: float) -> list[InterventionRun]:
-        return intervene_each(model, [one.prompt for one in some], [one.ours.times(strength) for one in some])
+    def down(some: list[Told], clearer: float, strength: float) -> list[InterventionRun]:
+        values = [one.of[clearer][one.letter].times(strength) for one in some]
+        return intervene_each(model, [one.prompt for one in some], values)
 
     def swap(some: list[Told], strength: float) -> list[InterventionRun]:
-        values = [swapped(one.ours, one.theirs, strength) for one in some]
+        values = [swapped(one.of[CLEARER][one.letter], one.of[CLEARER][one.other], strength) for one in some]
         return intervene_each(model, [one.prompt for one in some], values)
 
     def came(strength: float) -> list[bool]:
@@ -85,8 +91,12 @@ def letters(model) -> list[Row]:
     def is_other(number: int, answer: str) -> bool:
         return answer == tested[number].other
 
-    lost, moved = down(tested, -0.5), swap(tested, best((1.0, 1.5, 2.0), came))
-    note = f"{size(lost)} nodes at the word; most of what is active there tells the word, controls too"
+    def is_lost_there(number: int, answer: str) -> bool:
+        return answer != chosen[number].letter
+
+    choice = max(DOWN, key=lambda one: ahead(down(chosen, *one), is_lost_there, group))
+    lost, moved = down(tested, *choice), swap(tested, best((1.0, 1.5, 2.0), came))
+    note = f"{size(lost)} nodes at the word, times {choice[1]:g}; most of what is active there tells the word"
     return [
         trial("recall", "one letter's features down: the letter is lost", lost, is_lost, group=group, note=note),
         trial("recall", "one letter's features swapped: the other is written", moved, is_other, group=group,
@@ -94,14 +104,16 @@ def letters(model) -> list[Row]:
     ]  # fmt: skip
 
 
-def by_letter(model, known: list[Sentence], slot: int) -> dict[str, Concept]:
-    """The features of each letter at the word that it begins."""
+def by_letter(model, known: list[Sentence], slot: int) -> dict[float, dict[str, Concept]]:
+    """The features of each letter at the word that it begins, by how clear they are."""
     whole, place = means(model, [one.prompt for one in known[:300]]), -(slot + 1) - (4 - slot)
-    return {
-        letter: contrast(
-            model, [o.prompt for o in known if o.about[slot][0] == letter][:30], whole, clearer=5.0, places=[place]
-        )
+    of = {
+        letter: means(model, [one.prompt for one in known if one.about[slot][0] == letter][:30])
         for letter in initials.INSTITUTION
+    }
+    return {
+        clearer: {letter: contrast(model, some, whole, clearer=clearer, places=[place]) for letter, some in of.items()}
+        for clearer in (FAINT, CLEARER, *{clearer for clearer, _ in DOWN})
     }
 
 
@@ -138,9 +150,9 @@ def facts(model) -> list[Row]:
         values = [relations[r].times(strength) for _, r in asked]
         return intervene_each(model, [ask(*one) for one in asked], values), [known[p][r] for p, r in asked]
 
-    def down_hits(strength: float) -> list[bool]:
-        runs, right = down(chosen[:6], strength)
-        return [answer != one for answer, one in zip(answers(runs), right, strict=True)]
+    def stands_out(strength: float) -> float:
+        runs, right = down(chosen, strength)
+        return ahead(runs, lambda number, answer: answer != right[number], group)
 
     runs, right = swap(tested, best((1.0, 1.5, 2.0), swap_hits))
     note = f"{size(runs)} nodes at the last word, layers 0 to 2"
@@ -154,8 +166,8 @@ def facts(model) -> list[Row]:
             note=note,
         )
     ]
-    runs, was = down(tested, best(STRENGTHS, down_hits))
-    note = f"{size(runs)} nodes"
+    runs, was = down(tested, strength := max(LESS, key=stands_out))
+    note = f"{size(runs)} nodes, times {strength:g}"
     rows.append(
         trial("recall", "relation turned down: another answer", runs, lambda n, x: x != was[n], group=group, note=note)
     )
@@ -179,7 +191,7 @@ def person_down(model, chosen: list[Person], tested: list[Person]) -> Row:
         runs, was = run(chosen[:6], strength)
         return [answer != one for answer, one in zip(answers(runs), was, strict=True)]
 
-    runs, was = run(tested, best(STRENGTHS[:2], hits))
+    runs, was = run(tested, best(STRENGTHS, hits))
     group = {(e.layer, e.feature, place) for r in runs for e in r.edits.features for place in NAME}
     unknown = np.mean([answer == "I" for answer in answers(runs)])
     note = f"{size(runs)} nodes at the name; {unknown:.0%} say I do not know"
