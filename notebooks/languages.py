@@ -146,8 +146,8 @@ _ = ax.legend(frameon=False)
 # %%
 gain = shares["the same question"]["share"] - shares["unrelated"]["share"]
 print("shared beyond what unrelated texts share, by layer:", ", ".join(f"{100 * value:.1f}" for value in gain))
-assert shares["the same question"]["low"].iloc[2] > shares["unrelated"]["high"].iloc[2]
-assert gain.iloc[1:-1].max() > gain.iloc[0]
+assert (shares["the same question"]["low"] > shares["unrelated"]["high"]).all()
+assert gain.iloc[1:-1].min() > 1.5 * gain.iloc[-1]
 
 # %% [markdown]
 # ## A test: change the language alone
@@ -189,13 +189,14 @@ assert max(random for _, random in found.values()) < 0.05
 #
 # ## What holds on atlas and what does not
 #
-# It holds that question, word and language are parts that can be exchanged one at a time: opposite to synonym in 100%,
-# 100% and 83% of 18 words (English, French, Chinese), *small* to another word in 100%, 100% and 94%, the language alone in
-# 94% or more of 34, with random features in none (`python -m bench.studies languages`; the last number is this
-# notebook's). It also holds that texts of one meaning share more features than unrelated ones, at every layer, and that the
-# difference is larger in the middle (10.7 to 12.1 points) than in the first layer (10.1) and the last (5.7).
+# It holds that question, word and language are parts that can be exchanged one at a time: opposite to synonym in 88.9%,
+# 88.9% and 66.7% of 18 words (English, French, Chinese), *small* to another word in 83.3%, 94.4% and 94.4%, the language
+# alone in 94% or more of 18 from each to each, with random features in none (`python -m bench.studies languages`). It also
+# holds that texts of one meaning share more features than unrelated ones, at every layer: by 10.7 to 11.3 points in the
+# first four, by 6.3 in the last (this notebook).
 #
-# What does not: the middle's lead is small. atlas' questions are short and share their quotation marks, so that even
-# unrelated ones have a fifth to a quarter of their features in common, and the middle layers stand only two points above
-# the first; in the paper they stand out plainly. And the parts are broad: exchanging opposite for synonym sets about 500
-# features over the whole prompt in English and French, where the papers set a few supernodes.
+# What does not: opposite to synonym in Chinese is below our mark of 80%. The middle does not stand out as it does in the
+# paper, where the difference is plain: atlas' questions are short and share their quotation marks, so that even unrelated
+# ones have a seventh to a quarter of their features in common, and what one meaning adds is nearly the same in the first
+# layer (10.8 points) as in the three of the middle. And the parts are broad: exchanging opposite for synonym sets about
+# 200 features over the whole prompt in English and French (46 in Chinese), where the papers set a few supernodes.
