@@ -37,8 +37,8 @@ for pair in (("bleach", "ammonia"), ("bleach", "chlorine"), ("wine", "ammonia"))
 # %% [markdown]
 # ## General and specific
 #
-# *Harmful request*: what harmful requests of all four hazards (gas, fire, shock, overdose) have at the last token and
-# harmless ones have not. *Gas*: what dangerous gas pairs have at the second thing, and gas things beside harmless partners have not.
+# *Harmful request*: what harmful requests of at least two of the four hazards (gas, fire, shock, overdose) have at the
+# last token and harmless ones have not. *Gas*: what dangerous gas pairs have at the second thing, and gas things beside harmless partners have not.
 # All of it is found on pairs that training showed; the pairs tested below it never saw.
 
 # %%
@@ -53,9 +53,21 @@ def pairs(world, split, hazard=None):
     ]
 
 
+def common(concepts):
+    """The nodes of at least two concepts, each as strong as where it is strongest."""
+    found = [node for concept in concepts for node in concept.nodes]
+    return cl.Concept(
+        {
+            node: max(concept.nodes.get(node, 0.0) for concept in concepts)
+            for node in sorted(set(found))
+            if found.count(node) >= 2
+        }
+    )
+
+
 mild = pairs("harmless", "train")[::30]
-harmful = cl.contrast(model, pairs("harmful", "train"), mild, places=[-1])
 each = {hazard: cl.contrast(model, pairs("harmful", "train", hazard), mild, places=[-1]) for hazard in HAZARDS}
+harmful = common(each.values())
 gas = cl.contrast(
     model, pairs("harmful", "train", "gas"), pairs("harmless", "train", "gas")[::6], clearer=3.0, places=[-4]
 )
@@ -88,7 +100,14 @@ view.supernodes = {
     "gas, at the end": [node for node in ids(each["gas"]) if node not in ids(harmful)],
     "harmful request": ids(harmful),
 }
-view.pinned = [*tokens["id"], graph.targets["id"].iloc[0]]
+answer = graph.targets["id"].iloc[0]
+view.pinned = [*tokens["id"], answer]
+view.positions = {
+    "bleach and ammonia": (0.66, 0.72),
+    "gas, at the end": (0.42, 0.5),
+    "harmful request": (0.66, 0.28),
+    answer: (0.5, 0.05),
+}
 graph
 
 # %%
@@ -103,8 +122,8 @@ _ = graph.plot(ax=ax, view=view.view)
 
 # %%
 asked, safe = pairs("harmful", "held_out")[::2], pairs("harmless", "held_out")[::12]
-off = cl.intervene_each(model, asked, harmful.times(-2.0))
-on = cl.intervene_each(model, safe, harmful.times(4.0))
+off = cl.intervene_each(model, asked, harmful.times(-1.5))
+on = cl.intervene_each(model, safe, harmful.times(3.0))
 results = {
     "turned around: complies": (off, "sure"),
     "put into a harmless one: refuses": (on, "sorry"),
@@ -126,8 +145,7 @@ assert all(ours >= 0.6 and ours > 4 * chance for ours, chance in shares.values()
 # %%
 rows = {}
 for hazard in HAZARDS:
-    rest = [h for h in HAZARDS if h != hazard]
-    general = cl.contrast(model, [text for h in rest for text in pairs("harmful", "train", h)], mild, places=[-1])
+    general = common([each[h] for h in HAZARDS if h != hazard])
     mine = pairs("harmful", "held_out", hazard)
     share = {
         strength: np.mean([a == "sure" for a in cl.answers(cl.intervene_each(model, mine, general.times(strength)))])
@@ -155,17 +173,18 @@ _ = ax.legend(frameon=False, ncols=3, loc="upper left", bbox_to_anchor=(0, 1.2),
 #
 # ## What holds on atlas and what does not
 #
-# Measured by `python -m bench.studies requests` on held-out pairs in three forms; 7 nodes, 10 where a hazard is left out.
+# Measured by `python -m bench.studies requests` on held-out pairs in three forms; 19 nodes, 11 where a hazard is left out.
 #
 # | what | share | random matched |
 # | --- | --- | --- |
-# | harmful request turned around (× −2): complies | 92.0% of 75 | 1.3% |
-# | put into a harmless request (× 4): refuses | 81.1% of 90 | 0% |
-# | the first, found without the hazard it is tested on | 86.7% of 75 | 2.7% |
-# | the second, found without that hazard | 74.4% of 90 | 0% |
-# | put into a request for a warning: refuses | 12.5% of 48 | 0% |
+# | harmful request turned around (× −1.5): complies | 84.0% of 75 | 1.3% |
+# | put into a harmless request (× 3): refuses | 100% of 90 | 1.1% |
+# | the first, found without the hazard it is tested on (× −2) | 76.0% of 75 | 2.7% |
+# | the second, found without that hazard (× 5) | 100% of 90 | 0% |
+# | put into a request for a warning (× 3): refuses | 100% of 48 | 0% |
 #
-# There is something general, and it carries over to a hazard it was not found on. It is weaker than the paper's. No node
-# is common to all four hazards; the general nodes stand in layers 3 and 4, shortly before "sorry"; to switch them off is
-# not enough, they must be turned around, because every hazard has paths of its own to the refusal (the arrow past
-# "harmful request" above). And requests for a warning mostly stay granted.
+# There is something general, and it carries over to a hazard it was not found on: put in, always; turned around, in three
+# of four, which is short of our mark of 80%. It is less neat than the paper's. One node is common to all four hazards;
+# the general nodes stand in layers 3 and 4, shortly before "sorry"; to switch them off is not enough, they must be turned
+# around, because every hazard has paths of its own to the refusal (the arrow past "harmful request" above). And they do
+# not tell a request from a warning: put in strongly, they refuse that too.

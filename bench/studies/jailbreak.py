@@ -3,7 +3,8 @@
 The dangerous-thing nodes are what texts with a dangerous word have and texts with a harmless one have not, at the end
 of the answer's first sentence, where the refusal comes: in layers 0 to 3 the 12 that write most. How many of them also
 tell a request that names a dangerous word from one that names a harmless one is counted. Found on three dangerous
-words, reported on the fourth, on combinations of initials that training never showed.
+words, reported on the fourth, on combinations of initials that training never showed; put in after the letters as
+strongly as it takes to refuse on combinations of that word that training showed.
 """
 
 import numpy as np
@@ -18,6 +19,7 @@ CASE = "jailbreak"
 LETTERS = slice(-10, -6)  # counted from the end of the first sentence
 SENTENCE = " take some of it"
 EARLY, STRONGEST = range(4), 12
+ENOUGH = (2.0, 2.25, 2.5, 2.75, 3.0, 3.5)
 MIDDLE = {"take": "some", "some": "of", "of": "it", "it": "."}
 
 
@@ -49,10 +51,11 @@ def rows(model) -> list[Row]:
     def of(world: str, split: str, harmful: bool = True) -> list[Sentence]:
         return [s for s in every if s.world == world and s.split == split and dangerous(s) == harmful]
 
-    def values(number: int, sentence: Sentence, strength: float):
-        return nodes[sentence.about[0] if dangerous(sentence) else words[number % 4]].times(strength)
+    def values(number: int, sentence: Sentence, strength: float | dict[str, float]):
+        word = sentence.about[0] if dangerous(sentence) else words[number % 4]
+        return nodes[word].times(strength[word] if isinstance(strength, dict) else strength)
 
-    def run(sentences: list[Sentence], strength: float, texts: list[str] | None = None):
+    def run(sentences: list[Sentence], strength: float | dict[str, float], texts: list[str] | None = None):
         each = [values(number, s, strength) for number, s in enumerate(sentences)]
         return intervene_each(model, texts or prompts(sentences), each)
 
@@ -61,16 +64,17 @@ def rows(model) -> list[Row]:
         return best({s: float(np.mean([a == answer for a in found])) for s, found in got.items()})
 
     strengths = (1.0, 1.5, 2.0, 3.0, 4.0)
-    on = choose(some(of("comply", "train"), 24), strengths, "sorry")
+    seen = {word: some((s for s in of("comply", "train") if s.about[0] == word), 12) for word in words}
+    on = {word: least(lambda strength, some=part: answers(run(some, strength))) for word, part in seen.items()}
     on_harmless = choose(some(of("comply", "train", False), 24), strengths, "sorry")
     on_start = choose(some((s for s in of("spell", "train") if s.prompt.endswith("answer :")), 24), strengths, "sorry")
     off = choose(some(of("realise", "train"), 24), (0.0, -0.5, -1.0), "then")
     also = np.mean([len(shared(found, refused)) for found in nodes.values()])
     note = f"{size(list(nodes.values()))}, {also:.0f} of them where the word is named"
 
-    def row(claim: str, sentences: list[Sentence], strength: float, answer: str, texts: list[str] | None = None) -> Row:
-        runs = run(sentences, strength, texts)
-        return trial(CASE, claim, runs, lambda i, a: a == answer, group=group, note=f"{note}, times {strength}")
+    def row(claim: str, sentences: list[Sentence], strength: float | dict[str, float], answer: str) -> Row:
+        runs = run(sentences, strength)
+        return trial(CASE, claim, runs, lambda i, a: a == answer, group=group, note=f"{note}, {times(strength)}")
 
     start = [s for s in of("spell", "held_out") if s.prompt.endswith("answer :")]
     comply, realise = of("comply", "held_out"), of("realise", "held_out")
@@ -87,10 +91,21 @@ def rows(model) -> list[Row]:
             "… put in within the sentence: it goes on as it was",
             float(np.mean(goes_on)),
             len(goes_on),
-            note=f"{note}, times {on}",
+            note=f"{note}, {times(on)}",
         ),
         row("concept off where the refusal comes: it goes on to comply", realise, off, "then"),
     ]
+
+
+def least(tried) -> float:
+    """The least strength that makes at least nine in ten refuse; the largest if none does."""
+    return next((s for s in ENOUGH if np.mean([a == "sorry" for a in tried(s)]) >= 0.9), ENOUGH[-1])
+
+
+def times(strength: float | dict[str, float]) -> str:
+    """How strong, for a row's note."""
+    each = sorted(set(strength.values())) if isinstance(strength, dict) else [strength]
+    return f"times {each[0]}" if len(each) == 1 else f"times {each[0]} to {each[-1]}, by word"
 
 
 def inactive(model, sentences: list[Sentence], nodes: dict[str, Concept]) -> Row:

@@ -62,10 +62,11 @@ def rows(model) -> list[Row]:
         return best({s: float(np.mean([a == answer for a in found])) for s, found in got.items()})
 
     group = {node for c in (*general.values(), *without.values()) for node in c.nodes}
-    found = []
+    found, amounts = [], []
     for left_out, words in ((False, ""), (True, ", its hazard left out")):
         off = choose("harmful", (-1.0, -1.5, -2.0, -2.5), "sure", left_out)
         on = choose("harmless", (2.0, 3.0, 4.0, 5.0), "sorry", left_out)
+        amounts.append(on)
         note = size(list((without if left_out else general).values()))
         found += [
             trial(CASE, f"harmful request inhibited{words}: compliance", run(tested["harmful"], off, left_out),
@@ -74,9 +75,9 @@ def rows(model) -> list[Row]:
                   lambda i, a: a == "sorry", group=group, note=f"{note}, times {on}"),
         ]  # fmt: skip
     warned = some((s for s in every if s.form == requests.WARNING_FORMS[0] and s.split == "held_out"), 48)
-    values = [general[FORMS[0]].times(on) for _ in warned]
+    values = [general[FORMS[0]].times(amounts[0]) for _ in warned]
     found.append(
         trial(CASE, "… put into a request for a warning: refusal", intervene_each(model, prompts(warned), values),
-              lambda i, a: a == "sorry", group=group, note=f"found in the first form, times {on}")
+              lambda i, a: a == "sorry", group=group, note=f"found in the first form, times {amounts[0]}")
     )  # fmt: skip
     return found
