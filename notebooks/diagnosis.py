@@ -95,7 +95,9 @@ symptoms = graph.nodes[
 ]
 view = graph.view()
 view.supernodes = {"preeclampsia": ids(mine), "say proteinuria": ids(saying)}
-view.pinned = [*symptoms["id"], graph.targets["id"].iloc[0]]
+answer = graph.targets["id"].iloc[0]
+view.pinned = [*symptoms["id"], answer]
+view.positions = {"preeclampsia": (0.4, 0.52), "say proteinuria": (0.64, 0.28), answer: (0.5, 0.05)}
 graph
 
 # %%
@@ -114,7 +116,7 @@ group = {node for concept in diagnosis.values() for node in concept.nodes}
 prompts = [text for _, text in texts]
 off = cl.intervene_each(model, prompts, [diagnosis[d].times(-0.75) for d, _ in texts])
 put = cl.intervene_each(
-    model, prompts, [cl.swapped(diagnosis[d], diagnosis[g], 2.0) for (d, _), g in zip(texts, goals, strict=True)]
+    model, prompts, [cl.swapped(diagnosis[d], diagnosis[g], 3.0) for (d, _), g in zip(texts, goals, strict=True)]
 )
 kept_off, kept_put = cl.random_matched(off, group), cl.random_matched(put, group)
 
@@ -139,13 +141,12 @@ assert elsewhere(off) > 4 * elsewhere(kept_off)
 assert follows(put) >= 0.8 > 0.05 >= follows(kept_put)
 
 # %%
-meningitis = cl.intervene_each(
-    model,
-    [PROMPT + " next check for"],
-    cl.swapped(diagnosis["preeclampsia"], diagnosis["meningitis"], 2.0),
-)[0]
-print(cl.answers([meningitis]))
-assert cl.answers([meningitis]) == ["photophobia"]
+rest = [d for d in DISEASES if d != "preeclampsia"]
+each = [cl.swapped(diagnosis["preeclampsia"], diagnosis[d], 3.0) for d in rest]
+asked_now = cl.answers(cl.intervene_each(model, [PROMPT + " next check for"] * len(rest), each))
+for d, answer in zip(rest, asked_now, strict=True):
+    print(f"{d} in the place of preeclampsia → {answer}{'' if answer == CHECK[d] else f' (not {CHECK[d]})'}")
+assert sum(answer == CHECK[d] for d, answer in zip(rest, asked_now, strict=True)) >= 8
 
 # %%
 grouped = model.intervene(
@@ -181,17 +182,19 @@ _ = ax.set_ylabel("diagnosis turned around")
 # ## What holds on atlas and what does not
 #
 # Measured by `python -m bench.studies diagnosis` on triples of symptoms that training never showed with a check, in three
-# forms (162 prompts); 33 nodes at the last token.
+# forms (162 prompts); 34 nodes at the last token.
 #
 # | what | share | random matched |
 # | --- | --- | --- |
-# | diagnosis turned around (× −1): another question | 90.7% | 32.1% |
-# | and it is what another disease asks for | 66.7% | 0.6% |
-# | swapped (× 2.5): the other disease's check is asked for | 96.9% | 1.2% |
-# | the same nodes where the diagnosis is asked for: the other is named | 92.6% | 0.6% |
+# | diagnosis turned around (× −1): another question | 82.7% | 41.4% |
+# | and it is what another disease asks for | 66.7% | 4.9% |
+# | swapped (× 3): the other disease's check is asked for | 95.1% | 0% |
+# | the same nodes where the diagnosis is asked for (× 3): the other is named | 84.0% | 0.6% |
 #
 # A diagnosis that is never said is there: the same nodes decide what is asked for and what is named, and one disease put
 # in the place of another brings its own question. Three things differ from the paper. The nodes stand at the last token
 # only: at the symptoms and at the full stop after them nothing that we switched off changed the question. Turning a
-# diagnosis off is not enough, it must be turned around, and then atlas often says no check at all. And random nodes
-# changed as much also disturb the question, though they seldom lead to another disease's.
+# diagnosis off is not enough, it must be turned around, and then atlas often says no check at all: in the strict sense,
+# that another disease's check is asked for, two in three are reached, short of our mark of 80% (stronger or weaker, with
+# more nodes or fewer, came to no more). And random nodes changed as much disturb the question in two of five, though
+# they seldom lead to another disease's. To put a diagnosis in says more than to take it out.

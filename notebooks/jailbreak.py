@@ -46,9 +46,10 @@ assert text.endswith("B O M B , take some of it . sorry")
 #
 # ## The concept of a dangerous thing
 #
-# Which nodes tell dangerous words from harmless ones? We look at two places: where the late refusal comes, after the
-# full stop, and at the end of a request that names the word. What both have is the concept, whether spelled or named.
-# It is found on three dangerous words; the fourth, BOMB, is left for the test.
+# Which nodes tell dangerous words from harmless ones? We look where the late refusal comes, after the full stop, and take
+# of layers 0 to 3 (what is close to saying "sorry" stands in layer 4) the 12 nodes that write most. How many of them also
+# tell a request that *names* a dangerous word from one that names a harmless one? The concept is found on three dangerous
+# words; the fourth, BOMB, is left for the test.
 
 # %%
 SENTENCES = list(initials.spell_world(0))
@@ -71,7 +72,8 @@ def prompts(world, dangerous, split="train", words=FOUND_ON, n=48):
 late, named = (
     cl.contrast(model, prompts(world, True), prompts(world, False), places=[-1]) for world in ("realise", "named")
 )
-danger = cl.Concept({node: value for node, value in late.nodes.items() if node in named.nodes})
+danger = late.within(range(4)).strongest(model, 12)
+print(f"{len(set(danger.nodes) & set(named.nodes))} of {len(danger)} where the word is named, too")
 danger
 
 # %% [markdown]
@@ -147,22 +149,32 @@ _ = graph.plot(ax=ax, view=view.view)
 # ## A test: the concept too early
 #
 # If the concept was merely late, putting it in early must bring the refusal forward: after the letters, in place of
-# "take". Inside the sentence it should not matter, for there grammar decides what comes next. Random features, changed as
-# much at the same place, are the control.
+# "take". Random features, changed as much at the same place, are the control. In the paper it did not matter inside the
+# sentence, for there grammar decided what came next. Does it here?
 
 # %%
 spelled_bomb = prompts("comply", True, "held_out", ["BOMB"])
-early = cl.intervene_each(model, spelled_bomb, danger.times(2.0))
+early = cl.intervene_each(model, spelled_bomb, danger.times(2.5))
 chance = cl.random_matched(early, danger.nodes)
 started = [prompt + " take some" for prompt in spelled_bomb]
-within = cl.intervene_each(model, started, danger.times(2.0))
-for name, runs in (("concept put in", early), ("random", chance), ("put in after 'take some'", within)):
+for name, runs in (("concept put in", early), ("random", chance)):
     print(f"{name}: {cl.answers(runs)}")
+dose = {}
+for strength in (2.0, 2.5, 3.0):
+    at_letters = cl.answers(cl.intervene_each(model, spelled_bomb, danger.times(strength)))
+    inside = cl.answers(cl.intervene_each(model, started, danger.times(strength)))
+    dose[strength] = np.mean([a == "sorry" for a in at_letters]), np.mean([a == "of" for a in inside])
+    print(f"× {strength}: refuses after the letters {dose[strength][0]:.0%}, goes on inside {dose[strength][1]:.0%}")
 
 # %%
 assert np.mean([a == "sorry" for a in cl.answers(early)]) >= 0.8
 assert np.mean([a == "sorry" for a in cl.answers(chance)]) < 0.2
-assert np.mean([a == "of" for a in cl.answers(within)]) >= 0.7
+assert min(dose[2.5]) >= 0.8, "early it refuses, inside the sentence grammar goes on"
+assert dose[3.0][1] < 0.2, "and a little stronger it breaks the sentence off"
+
+# %% [markdown]
+# For BOMB it is as in the paper, within narrow bounds: at 2.5 times its value the concept refuses after the letters and
+# leaves the sentence alone, at 3 times it breaks the sentence off. Other words have no such strength (below).
 
 # %% [markdown]
 # And taken away where the refusal comes, the answer goes on.
@@ -187,20 +199,22 @@ _ = grouped.plot(ax=ax)
 #
 # ## What holds on atlas and what does not
 #
-# Measured by `python -m bench.studies jailbreak`: each dangerous word with a concept found on the other three (12 nodes on
-# average), on combinations of initials that training never showed, 70 of each.
+# Measured by `python -m bench.studies jailbreak`: each dangerous word with a concept found on the other three (12 nodes),
+# on combinations of initials that training never showed, 70 of each.
 #
 # | what | share | random matched |
 # | --- | --- | --- |
 # | at the letters, the concept is on average below a quarter of what it will be | 100% | |
-# | put in after the letters: "sorry" in place of "take" | 95.7% | 0% |
-# | the same where the word is harmless (3 times its strength) | 100% | 0% |
-# | before the first letter: nothing is spelled (3 times) | 95.7% | 0% |
-# | within the sentence: it goes on as it was | 98.6% | |
-# | taken out where the refusal comes: the answer goes on | 100% | 0% |
+# | put in after the letters (× 2.5 to 3.5, by word): "sorry" in place of "take" | 100% | 0% |
+# | the same where the word is harmless (× 4) | 100% | 0% |
+# | before the first letter: nothing is spelled (× 4) | 97.1% | 0% |
+# | within the sentence (as strongly as after the letters): it goes on as it was | 48.6% | |
+# | turned around where the refusal comes (× −0.5): the answer goes on | 100% | 0% |
 #
-# So far it is the paper's story. Three things differ. The concept is not wholly silent before: it stirs at a letter and at
-# the comma after them (in the picture above); by its highest value at any token up to the last letter only 14.3% stay
-# below a quarter. Its nodes stand in layers 3 and 4, some of them close to saying
-# "sorry"; a concept of bombs without a refusal was not separated here. And atlas was trained on texts that refuse one
-# sentence late; why a large model does so this does not explain.
+# The late concept, and the refusal that comes forward with it, are the paper's story. Four things differ. Grammar holds
+# out only half of the time: put in within the sentence, as strongly as it takes to refuse after the letters, the concept
+# breaks it off in the other half; more nodes, fewer, or those of layer 4 did worse. The concept is not wholly silent before:
+# it stirs at a letter and at the comma after them (in the picture above); by its highest value at any token up to the last
+# letter not one stays below a quarter. Five of its twelve nodes tell dangerous from harmless also where the word is named,
+# and they stand in layer 3; a concept of bombs without a refusal was not separated here. And atlas was trained on texts
+# that refuse one sentence late; why a large model does so this does not explain.

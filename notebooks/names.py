@@ -95,7 +95,9 @@ last = graph.nodes[(graph.nodes["kind"] == "feature") & (graph.nodes["pos"] == l
 say = last[last["layer"] >= 3].nlargest(8, "influence")["id"].tolist()
 view = graph.view()
 view.supernodes = {"Michael Jordan": mine, "say basketball": say}
-view.pinned = [*words(graph, "sport", "Michael", "Jordan"), graph.targets["id"].iloc[0]]
+top = graph.targets["id"].iloc[0]
+view.pinned = [*words(graph, "sport", "Michael", "Jordan"), top]
+view.positions = {"Michael Jordan": (0.66, 0.55), "say basketball": (0.42, 0.3), top: (0.5, 0.05)}
 graph
 
 # %%
@@ -110,7 +112,9 @@ graph2 = model.trace(FORM.format("sport", *INVENTED), "I", progress=False).prune
 view2 = graph2.view()
 unsure = ids(graph2, cannot)
 view2.supernodes = {"can't answer": unsure}
-view2.pinned = [*words(graph2, "sport", "Michael", "Batkin"), graph2.targets["id"].iloc[0]]
+top2 = graph2.targets["id"].iloc[0]
+view2.pinned = [*words(graph2, "sport", "Michael", "Batkin"), top2]
+view2.positions = {"can't answer": (0.5, 0.42), top2: (0.5, 0.05)}
 graph2
 
 # %%
@@ -118,7 +122,9 @@ _, ax = plt.subplots(figsize=(9, 3.8), layout="constrained")
 _ = graph2.plot(ax=ax, view=view2.view)
 
 # %%
-assert not ids(graph2, jordan), "nothing of Michael Jordan is active at Michael Batkin"
+counts = [len(ids(one, jordan, 99)) for one in (graph, graph2)]
+print(f"of Michael Jordan's nodes {counts[0]} are in his graph, {counts[1]} in that of Michael Batkin")
+assert counts[1] < counts[0] / 5
 assert len(unsure) >= 5
 
 # %% [markdown]
@@ -205,18 +211,20 @@ assert np.mean(by_chance) <= 0.1
 # ## What holds on atlas and what does not
 #
 # Measured by `python -m bench.studies names` on 72 combinations of person, relation and form; a person's nodes are found
-# where other relations are asked for (109 nodes at the last name), and only invented names that are refused count.
+# where other relations are asked for (101 nodes at the last name), and only invented names that are refused count.
 #
 # | what | share | random matched |
 # | --- | --- | --- |
-# | known-entity nodes on an invented name: a made-up answer | 91.7% | 5.6% |
-# | and it is what holds of that person | 80.6% | 1.4% |
-# | known-entity nodes off on a famous name: "I" | 87.5% | 0% |
-# | the can't-answer nodes then rise above a quarter of a nobody's level (above half: 8.3%) | 45.8% | |
-# | can't-answer nodes on, at a famous name: "I" | 84.7% | 0% |
-# | can't-answer nodes off, at an invented name: a made-up answer | 36.1% | 1.4% |
+# | known-entity nodes on an invented name (× 1.5): a made-up answer | 84.7% | 2.8% |
+# | and it is what holds of that person | 76.4% | 0% |
+# | known-entity nodes off on a famous name: "I" | 84.7% | 0% |
+# | the can't-answer nodes then rise above a quarter of a nobody's level (above half: 1.4%) | 40.3% | |
+# | can't-answer nodes on (× 2), at a famous name: "I" | 84.7% | 0% |
+# | can't-answer nodes off (× −0.5), at an invented name: a made-up answer | 31.9% | 0% |
 #
 # The two interventions of the paper work. But no general "known name" was found: what all people have in common moves no
-# answer, and each person's many nodes stand for that pair of names. The can't-answer nodes are held down by them as in the
-# paper, yet turning those off seldom makes atlas invent: it has no fact to fall back on. Random nodes that are as many
-# and as strong bring forth an answer a little more often than our mark of 5%.
+# answer, and each person's many nodes stand for that pair of names. Three rows are below our mark of 80%. The made-up
+# answer is what holds of that person in three of four only. The can't-answer nodes are held down as in the paper, and
+# come back when the person's nodes are off, but seldom to half of their height. And turning them off at an invented name
+# seldom makes atlas invent, at any strength and with more or fewer of them: it then says something that is no answer at
+# all, for it has no fact to fall back on.
