@@ -47,7 +47,7 @@ scratch = TemporaryDirectory()
 #
 # `activation="batchtopk"` keeps, over a batch, k features a position on average; the threshold that does so is measured
 # at the end and saved, so that what is saved is a JumpReLU transcoder. 256 features a layer and 300 steps are few (the
-# bundled one has 1,536 a layer): how far do they carry?
+# bundled one has 2,560 a layer): how far do they carry?
 
 # %%
 TEXTS = [sentence.text for sentence in sample_sentences(3000, seed=3)]
