@@ -174,7 +174,7 @@ assert dose[3.0][1] < 0.2, "and a little stronger it breaks the sentence off"
 
 # %% [markdown]
 # For BOMB it is as in the paper, within narrow bounds: at 2.5 times its value the concept refuses after the letters and
-# leaves the sentence alone, at 3 times it breaks the sentence off. Other words have no such strength (below).
+# leaves the sentence alone, at 3 times it breaks the sentence off. Over all four words it holds half of the time (below).
 
 # %% [markdown]
 # And taken away where the refusal comes, the answer goes on.
@@ -213,7 +213,7 @@ _ = grouped.plot(ax=ax)
 #
 # The late concept, and the refusal that comes forward with it, are the paper's story. Four things differ. Grammar holds
 # out only half of the time: put in within the sentence, as strongly as it takes to refuse after the letters, the concept
-# breaks it off in the other half; more nodes, fewer, or those of layer 4 did worse. The concept is not wholly silent before:
+# breaks it off in the other half (with the nodes of layer 4 among them, in three of four). The concept is not wholly silent before:
 # it stirs at a letter and at the comma after them (in the picture above); by its highest value at any token up to the last
 # letter not one stays below a quarter. Five of its twelve nodes tell dangerous from harmless also where the word is named,
 # and they stand in layer 3; a concept of bombs without a refusal was not separated here. And atlas was trained on texts

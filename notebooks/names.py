@@ -226,5 +226,5 @@ assert np.mean(by_chance) <= 0.1
 # answer, and each person's many nodes stand for that pair of names. Three rows are below our mark of 80%. The made-up
 # answer is what holds of that person in three of four only. The can't-answer nodes are held down as in the paper, and
 # come back when the person's nodes are off, but seldom to half of their height. And turning them off at an invented name
-# seldom makes atlas invent, at any strength and with more or fewer of them: it then says something that is no answer at
-# all, for it has no fact to fall back on.
+# seldom makes atlas invent, with more or fewer of them: a little, and it still says that it does not know; more, and it
+# says something that is no answer at all, perhaps because it has no fact to fall back on.
