@@ -144,14 +144,15 @@ def measured(
     hit: Callable[[Couplet, str], bool],
     choices: Sequence[Choice],
     mark: float = 0.8,
+    step: int = 2,
 ) -> Row:
-    """Choose on couplets of the training text that no feature was found on, report held-out ones."""
+    """Choose on couplets of the training text that no feature was found on (each `step`th), report held-out ones."""
 
     def runs(some: Sequence[Couplet], choice: Choice) -> list[cl.InterventionRun]:
         return cl.intervene_each(model, [couplet.text for couplet in some], [values(c, choice) for c in some])
 
     def score(choice: Choice) -> float:
-        some = couplets_of("train", 1, skip=SEEN)[::2]
+        some = couplets_of("train", 1, skip=SEEN)[::step]
         return float(np.mean([hit(c, line) for c, line in zip(some, second_lines(runs(some, choice)), strict=True)]))
 
     choice = choose(score, choices) if len(choices) > 1 else choices[0]
@@ -177,8 +178,7 @@ def rows(model: cl.ReplacementModel) -> list[Row]:
         return swap_values(off(couplet, choice, places), other, choice)
 
     def suppressed(couplet: Couplet, choice: Choice) -> Values:
-        taken = off(couplet, choice, [BEFORE_ADJECTIVE]).within(range(choice.top_layer + 1))
-        return taken.times(choice.strength)
+        return off(couplet, choice).within(range(choice.top_layer + 1)).times(choice.strength)
 
     def injected(couplet: Couplet, choice: Choice) -> Values:
         mine, other = (plans.concept(model, w, None, choice, whole) for w in (couplet.word, other_rhyme(couplet.word)))
@@ -197,11 +197,13 @@ def rows(model: cl.ReplacementModel) -> list[Row]:
         return exchanged(couplet, choice, (BREAK,))
 
     by_layer = [Choice(top_layer=layer) for layer in (0, 2, 4)]
-    less = [Choice(strength, top_layer=layer) for strength in (-0.5, -1.0, -2.0) for layer in (2, 4)]
+    less = [Choice(strength, top_layer=layer) for strength in (-0.5, -0.75, -1.0) for layer in (0, 1)]
     return [
         *planned(model, plans, couplets_of("held_out", 6)),
         measured(model, "planned word for the rhyme's other: line ends in it", exchanged, ends_in_other, by_layer),
-        measured(model, "planned word off before the adjective: line ends in other", suppressed, ends_in_other, less),
+        measured(
+            model, "planned word off, nothing put in: line ends in the other", suppressed, ends_in_other, less, step=1
+        ),
         measured(model, "a word of another rhyme put in: line ends in it", injected, ends_in_injected, by_layer, 0.7),
         measured(
             model, "exchanged at the break alone: line begins for the other", at_break, begins_for_other, by_layer
