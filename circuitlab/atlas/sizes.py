@@ -16,13 +16,13 @@ from circuitlab.training import TrainingConfig
 
 MIXTURE = {"antonym": 0.25, "antonym_in": 0.30, "synonym": 0.15, "translation": 0.20, "same": 0.10}
 SIZES = {
-    "small": training.TrainConfig(n_layers=3, d_model=64, d_mlp=256, n_heads=2),
-    "middle": training.TrainConfig(n_layers=4, d_model=96, d_mlp=384, n_heads=3),
-    "large": training.TrainConfig(n_layers=5, d_model=128, d_mlp=512, n_heads=4),
+    "small": training.TrainConfig(n_layers=3, d_model=32, d_mlp=128, n_heads=2),
+    "middle": training.TrainConfig(n_layers=4, d_model=64, d_mlp=256, n_heads=2),
+    "large": training.TrainConfig(n_layers=5, d_model=96, d_mlp=384, n_heads=3),
 }
-STEPS = 1200
-CLT_TRAINING: TrainingConfig = replace(build.CLT_TRAINING, n_features=512, steps=1500)
-CLT_ROWS = 6_000
+STEPS = 600
+CLT_TRAINING: TrainingConfig = replace(build.CLT_TRAINING, n_features=512, steps=1200)
+CLT_ROWS = 3_000
 
 
 def train(out: Path, runs: Path, *, seed: int = 0, compile: bool = True, echo: Callable[[str], None] = print) -> None:
@@ -31,7 +31,7 @@ def train(out: Path, runs: Path, *, seed: int = 0, compile: bool = True, echo: C
     words = tokenizer.build_tokenizer(world.sentences(seed))
     text = corpus.build_corpus(told, words, MIXTURE)
     for name, size in SIZES.items():
-        config = replace(size, steps=STEPS, rows=768, chains=32, weight_decay=0.8, seed=seed, compile=compile)
+        config = replace(size, steps=STEPS, rows=256, chains=16, weight_decay=0.8, seed=seed, compile=compile)
         model = network.build_model(
             words, seed, n_layers=config.n_layers, d_model=config.d_model, d_mlp=config.d_mlp, n_heads=config.n_heads
         )
