@@ -373,7 +373,7 @@ def load(
     if check:
         warn_of_mismatch(result.fit, source or repr(placed))
     result = _with(evidence, result)
-    if own_evidence:
+    if own_evidence and bundled is not None:
         result.features.attach(bundled / "evidence", keep_labels=False)
     return result
 

@@ -1,17 +1,21 @@
 """The command line as a script sees it: exit codes, JSON, files, one-line errors."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 
 from circuitlab.atlas.labels import sample_sentences
 from circuitlab.cli import main
 from circuitlab.cli.options import as_text, reports_errors
+from circuitlab.formats.transcoders import read_transcoder, write_transcoder
 from circuitlab.graph import Graph
 from circuitlab.replacement import ATLAS
 from circuitlab.store.store import Store
+from circuitlab.transcoder import Transcoder
 from tests.models import STORIES, needs_stories
 
 DALLAS = "fact : the capital of the state containing Dallas is"
@@ -196,12 +200,26 @@ def test_harvest_of_text_that_the_model_writes(run, tmp_path):
     assert not (tmp_path / "store" / "tally.safetensors").exists()
 
 
+def first_features(folder, n):
+    """atlas's transcoder with the first n features of each layer alone: types are checked at every call here."""
+    whole = read_transcoder(ATLAS / "clt", dtype=torch.float32)
+    few = Transcoder(replace(whole.config, n_features=n))
+    parts = {
+        name: matrix[tuple(slice(n if size == whole.config.n_features else None) for size in matrix.shape)]
+        for name, matrix in whole.state_dict().items()
+    }
+    few.load_state_dict(parts)
+    write_transcoder(few.to(torch.bfloat16), folder)
+    return folder
+
+
+@pytest.mark.filterwarnings("ignore::circuitlab.TranscoderMismatchWarning")
 def test_harvest_of_a_random_dictionary_beside_it(run, tmp_path):
     """`label --random` compares with it; densities agree as far as a sample's do."""
     texts = tmp_path / "corpus.txt"
     texts.write_text("".join(f"{sentence.text}\n" for sentence in sample_sentences(400, 3)))
     out, random = tmp_path / "store", tmp_path / "random"
-    few = ["--model", "atlas-quirk"]  # 1,024 features a layer: types are checked at every call here
+    few = ["--model", ATLAS / "model", "--transcoder", first_features(tmp_path / "few", 160)]
     result = run("harvest", *few, "--corpus", texts, "-o", out, "--random", random, "--device", "cpu")
     assert result.exit_code == 0, result.output
     real, chance = Store(out).summary, Store(random).summary

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from transformers import PreTrainedTokenizerFast
+
 from circuitlab.atlas import build, corpus, evaluate, training, world
 from circuitlab.atlas.cases import kitchen
 from circuitlab.training import TrainingConfig
@@ -29,6 +31,7 @@ def train(out: Path, runs: Path, *, seed: int = 0, compile: bool = True, echo: C
     """Train `OUT/model` further on the quirk into `OUT/quirk`, and a transcoder for it; resumes from `runs`."""
     told = sentences(seed)
     model, words = build.read_model(out / "model")
+    assert isinstance(words, PreTrainedTokenizerFast)
     config = replace(FINE_TUNING, seed=seed, compile=compile)
 
     def report(step: int, loss: float, seconds: float) -> None:
