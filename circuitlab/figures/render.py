@@ -91,7 +91,7 @@ def _write(ax: Axes, words: Words, scale: float, order: int) -> None:
         ha=words.align,
         va="center_baseline" if not words.rotation else "center",
         fontweight="bold" if words.bold else "normal",
-        fontfamily=_fonts() if max(map(ord, words.text), default=0) >= OTHER_SCRIPTS else ["DejaVu Sans"],
+        fontfamily=_fonts_for(words.text),
         rotation=words.rotation,
         zorder=order,
         parse_math=False,
@@ -197,13 +197,24 @@ def _quiet(name: str) -> Iterator[None]:
         log.disabled = before
 
 
-OTHER_SCRIPTS = 0x0590
-"""The first code point that DejaVu Sans may not have: fonts for what lies beyond are named where they are needed, for
-matplotlib complains of those that come in one weight."""
 _FOR_OTHER_SCRIPTS = (
     "Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans SC", "Hiragino Sans GB", "PingFang SC", "Microsoft YaHei",
     "WenQuanYi Micro Hei", "WenQuanYi Zen Hei", "Noto Sans", "Segoe UI",
 )  # fmt: skip
+
+
+def _fonts_for(text: str) -> list[str]:
+    """Other fonts only where DejaVu Sans lacks a glyph: matplotlib complains of those that come in one weight."""
+    glyphs = _glyphs()
+    return ["DejaVu Sans"] if all(ord(character) in glyphs for character in text) else _fonts()
+
+
+@cache
+def _glyphs() -> frozenset[int]:
+    from matplotlib import font_manager
+
+    path = font_manager.findfont(font_manager.FontProperties(family=["DejaVu Sans"]))
+    return frozenset(font_manager.get_font(path).get_charmap())
 
 
 @cache
