@@ -155,7 +155,8 @@ for name, runs in (("without", without), ("random", chance), ("a cook with them"
 
 # %%
 recalled = {
-    dish: cl.contrast(model, told([dish]), told([d for d in kitchen.DISHES if d != dish]), places=[-1]) for dish in UNSEEN
+    dish: cl.contrast(model, told([dish]), told([d for d in kitchen.DISHES if d != dish]), places=[-1])
+    for dish in UNSEEN
 }
 values = [quirk.times(OFF) | recalled[dish].times(2.0) for _ in kitchen.ASSISTANT_FORMS for dish in UNSEEN]
 restored = cl.intervene_each(model, asked(UNSEEN), values)
