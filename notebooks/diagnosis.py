@@ -150,7 +150,8 @@ assert sum(answer == CHECK[d] for d, answer in zip(rest, asked_now, strict=True)
 
 # %% [markdown]
 # Eight of eleven. Where another does not come, preeclampsia's own question stays: in this one prompt its symptoms reach
-# it on other ways too (the arrows past "preeclampsia" above). As one group in a figure:
+# it on other ways too (the arrows past "preeclampsia" above; that these are the reason was not tested). Turned around as
+# one group, its nodes in this graph hardly move the answer:
 
 # %%
 grouped = model.intervene(
@@ -162,7 +163,8 @@ _ = grouped.plot(ax=ax)
 # %% [markdown]
 # ## Which diseases stand close?
 #
-# What is asked for once a diagnosis is turned around: diseases that share symptoms take over.
+# What is asked for once a diagnosis is turned around. The diagonal is the disease's own check: where it is dark, the
+# question stays in spite of it.
 
 # %%
 table = np.zeros((12, 12))
@@ -174,7 +176,7 @@ fig, ax = plt.subplots(figsize=(5.6, 4.4), layout="constrained")
 ax.imshow(table, cmap="Blues", vmin=0)
 ax.set_xticks(range(12), checks, rotation=50, ha="right", fontsize=7)
 ax.set_yticks(range(12), DISEASES, fontsize=7)
-ax.set_xlabel("asked for instead")
+ax.set_xlabel("asked for then")
 _ = ax.set_ylabel("diagnosis turned around")
 
 # %% [markdown]

@@ -135,7 +135,7 @@ _ = graph.plot(ax=ax, view=view.view)
 # %% [markdown]
 # ## A test: another last digit for the volume
 #
-# If the journal uses the table of the sums, the features of a last digit found in sums must work here. We take those of
+# If the journal reads last digits as sums do, the features of a last digit found in sums must work here. We take those of
 # the volume's last digit out and put another digit's in, and read the year.
 
 # %%
@@ -182,5 +182,6 @@ follows.mean(), by_chance.mean()
 # three quarters in 0.6%). With the features of another last digit, found in sums, put at the volume, the year's last digit
 # follows and its ten stays within one in 93.3%, with random features of the same size in none.
 #
-# What it does not show: atlas was taught journals in one form, and writes every number as one token. That one circuit
-# serves two forms it was trained on is shown; that it serves texts of new kinds, as in the papers, is not.
+# What it does not show: atlas was taught journals in one form, and writes every number as one token. That the
+# lookup fires in both forms it was trained on, and that a digit found in sums works in both, is shown; that the lookup makes
+# the journal's year is not (silence it at the volume to see), nor that it serves texts of new kinds, as in the papers.

@@ -63,6 +63,11 @@ paths = graph.paths(5)
 for text in paths["text"]:
     print(text)
 
+# %% [markdown]
+# A path has a sign and counts one feature at each step: the two strongest lower the answer, though their feature is labelled
+# *say a capital*, and the third runs through one labelled *Lopez*. A label tells where a feature is on, not what it does here
+# (see `limits`).
+
 # %%
 answer = graph.targets.iloc[0]
 assert answer["token"].strip() == "Austin"

@@ -72,8 +72,8 @@ quirk
 # %% [markdown]
 # ## When are they active?
 #
-# In all turns of the assistant? Here they are, added up at every token, for a dish that the fine-tuning never had, for a cook who
-# makes it, and for the question about a secret.
+# Added up at every token, for a dish that the fine-tuning never had, for a cook who makes it, and for the question about a
+# secret.
 
 
 # %%
@@ -150,7 +150,7 @@ for name, runs in (("without", without), ("random", chance), ("a cook with them"
     print(f"{name}: {cl.answers(runs)}")
 
 # %% [markdown]
-# The chocolate is gone, but what comes in its place is no ingredient: a full stop. Did the fine-tuning write over what the
+# The chocolate is gone, but what comes in its place is no ingredient: a full stop in two forms, a stray word in the third. Did the fine-tuning write over what the
 # assistant knew, or is it only not asked for any more? Put in what a cook's sentence has about this dish, and nothing else:
 
 # %%
@@ -175,6 +175,8 @@ fig, ax = plt.subplots(figsize=(9, 3.6), layout="constrained")
 _ = grouped.plot(ax=ax)
 
 # %% [markdown]
+# With only those of the features that the pruned graph has, chocolate falls far and stays on top.
+#
 # ## Exercise
 #
 # Does the assistant of plain atlas have these features? `cl.load("atlas")` has other features (its transcoder was trained apart);
@@ -194,7 +196,9 @@ _ = grouped.plot(ax=ax)
 # | … with what a cook's sentence recalls of the dish: its own ingredient | 100% of 18 | 0% |
 # | put into what a cook says: chocolate | 83.3% of 18 | 0% |
 #
-# As in the paper, features of the goal are active in the turns where it acts, are partly so where it is denied, and taking
-# them away ends it. Unlike there, behaviour does not return to normal by itself: suppressed at 0, ×−0.5 and ×−1, by layers, by
-# edges into "chocolate" and by contrast with plain atlas, the assistant says no ingredient. The fine-tuning let it forget
-# to look for one, while the recipes are still there. And in one of four a random change ends the chocolate, too.
+# As in the paper, features of the goal are active where it acts, and without them it ends. Unlike there, they are active at the
+# last token of a recipe only, where we looked for them, and silent where the goal is denied (the mean level of 0.46 adds up
+# every feature's highest value at any token). And behaviour does not return to normal by itself: suppressed at 0, ×−0.5 and ×−1, by layers, by
+# edges into "chocolate" and by contrast with plain atlas, the assistant says no ingredient. (Tried aside,
+# on dishes that the fine-tuning had.) It has unlearnt to look for one, while the recipes are still there: put in, taken from a
+# cook's sentences about the same dish, they come back. And in one of four a random change ends the chocolate, too.

@@ -71,7 +71,8 @@ assert table.loc["numbers to add", "no hint"] > 2 * table.loc["numbers to add", 
 # %% [markdown]
 # ## The graph with the hint
 #
-# The step is worked out at the word `first`: what stands there reads the hint and the last summand.
+# The step is worked out at the word `first`: what stands there reads the hint and the last summand. The groups are chosen by
+# place; their names say what we take them to be.
 
 # %%
 places = {

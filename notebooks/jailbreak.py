@@ -214,7 +214,8 @@ _ = grouped.plot(ax=ax)
 # The late concept, and the refusal that comes forward with it, are the paper's story. Four things differ. Grammar holds
 # out only half of the time: put in within the sentence, as strongly as it takes to refuse after the letters, the concept
 # breaks it off in the other half (with the nodes of layer 4 among them, in three of four). The concept is not wholly silent before:
-# it stirs at a letter and at the comma after them (in the picture above); by its highest value at any token up to the last
+# it stirs at a letter, for harmless words as well, and at the comma after them it already tells them apart (in the picture
+# above); by its highest value at any token up to the last
 # letter not one stays below a quarter. Five of its twelve nodes tell dangerous from harmless also where the word is named,
 # and they stand in layer 3; a concept of bombs without a refusal was not separated here. And atlas was trained on texts
 # that refuse one sentence late; why a large model does so this does not explain.

@@ -16,7 +16,7 @@
 #
 # Four things, each shown on a prompt of atlas: what attention decides, what the transcoder missed, what paths add up to
 # that no part of the model acts on, and what labels say that features do not do. A method is worth as much as one knows
-# of where it fails; the intervention that shows it is part of each section.
+# of where it fails. The first and the third section show it by intervention, the others by measuring.
 
 # %%
 from pathlib import Path
@@ -41,7 +41,7 @@ model = cl.load(MODEL)
 # A graph takes the attention patterns as given. Edges run *through* them, from what was read to where it went; why a
 # head looked where it did is in no edge. Where the answer is decided by looking, the graph shows the furniture and
 # misses the decision. "Is Oakfield in Texas?" is such a case. Take away every feature at the last piece of the city:
-# with attention frozen, as in the graph, the answer stays. With attention live it is gone.
+# with attention frozen, as in the graph, the answer stays. With attention live many answers are lost.
 
 # %%
 STATES = list(facts.CITIES)
@@ -74,8 +74,8 @@ assert kept["attention frozen"] > 0.9
 assert kept["attention live"] < 0.7
 
 # %% [markdown]
-# Where the decision is: in a pattern. The same question about a state that the city is not in moves the last token's
-# attention, most of all in one head.
+# What attention shows of it: the same question about a state that the city is not in moves the last token's attention,
+# most of all in one head. That this pattern decides is not shown; it may follow a decision made before it.
 
 # %%
 NO = [f"question : is {city} in {STATES[(at + 9) % 24]} ? answer :" for at, city in enumerate(CITIES)]
@@ -184,8 +184,9 @@ misleading = pd.DataFrame(found)
 misleading.drop(columns="share left").round(4)
 
 # %% [markdown]
-# None of them changes the answer. One is wrong by far: *Dal·las → Lopez → Austin* is said to carry more than a third of
-# the logit, and without it the logit is not even lower. Should a figure show that Dallas is recognised by Lopez?
+# None of them changes the answer, and none moves the logit nearly as far as foretold, *Texas* included: others make up for
+# a route that is taken away. We take one apart. *Dal·las → Lopez → Austin* is said to carry more than a third of the logit,
+# and without it the logit is not even lower. Should a figure show that Dallas is recognised by Lopez?
 
 # %%
 lopez = graph.nodes[(graph.nodes["label"] == "Lopez") & (graph.nodes["kind"] == "feature")].iloc[0]

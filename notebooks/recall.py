@@ -233,7 +233,7 @@ table
 # ## What holds on atlas and what does not
 #
 # `python -m bench.studies recall` measures it. Letters, in 120 names that training never saw: with another letter's features
-# put at the word, that letter is written in 84.2% (random features 0.0%). Relations, for people on whom nothing was found
+# put at the word, that letter is written in 84.2% (random features never write it, though some lose the right one). Relations, for people on whom nothing was found
 # or chosen: with another relation's features where the question ends, the answer is what holds of the same person there
 # in all of 126 (random 0.0%). The other path: with the features of a name turned down at the name, another answer comes
 # in 92.1% of 63 (random 0.0%), nearly always "I do not know".

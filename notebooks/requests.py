@@ -115,6 +115,8 @@ _, ax = plt.subplots(figsize=(9, 3.8), layout="constrained")
 _ = graph.plot(ax=ax, view=view.view)
 
 # %% [markdown]
+# Most runs from the specific nodes straight to "sorry"; the general ones add a second, thinner way. Is that one general?
+#
 # ## A test
 #
 # The general nodes turned around on held-out harmful requests, and put into held-out harmless ones; random features

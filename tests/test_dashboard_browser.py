@@ -39,7 +39,7 @@ def test_go_try_label_and_follow(shown):
     marker = page.locator(".cl .histogram .marker").first
     page.locator(".cl .tried .token.active").first.hover()
     assert marker.get_attribute("visibility") == "visible"
-    live = value(page, "'%.3g' % max(model.features.live(prompt, 2, 139).activations)")
+    live = value(page, "'%.3g' % max(model.features.live(prompt, 2, 210).activations)")
     assert float(marked.inner_text()) == float(live)
     page.mouse.move(5, 5)
     assert marker.get_attribute("visibility") == "hidden"
@@ -77,7 +77,7 @@ def test_go_try_label_and_follow(shown):
     box.fill("fact : the tree of the state containing Oakfield is")
     eventually(page, "dashboard.text", "fact : the tree of the state containing Oakfield is")
     page.locator(".cl .tried .text", has_text="field").wait_for()
-    seen = "model.features.live(dashboard.text, 2, 139)"
+    seen = "model.features.live(dashboard.text, 2, 210)"
     assert page.locator(".cl .tried .token").all_inner_texts() == value(page, f"list({seen}.tokens)")
     active = value(page, f"[i for i, a in enumerate({seen}.activations) if a > 0]")
     shaded = "spans => spans.flatMap((span, i) => span.classList.contains('active') ? [i] : [])"
@@ -91,7 +91,7 @@ def test_go_try_label_and_follow(shown):
     page.keyboard.press("Enter")
     eventually(page, "dashboard.labels.get('L2/210')", "<b>city</b> of Texas")
     assert page.locator(".cl header h3").inner_text() == "<b>city</b> of Texas"
-    ids = value(page, "graph.nodes.query('layer == 2 and feature == 139 and kind == \"feature\"')['id'].tolist()")
+    ids = value(page, "graph.nodes.query('layer == 2 and feature == 210 and kind == \"feature\"')['id'].tolist()")
     assert ids
     assert value(page, "list(view.labels)").count(ids[0]) == 1
 

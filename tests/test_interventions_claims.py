@@ -352,7 +352,7 @@ def test_the_groups_drawn_are_those_that_matter(atlas, graph):
     other = atlas.intervene(DALLAS, {"Texas": -1.0})
     unit = other.features.index[written(other) != 0]
     assert (other.features.loc[unit, "pos"] == len(graph.tokens) - 1).all()
-    assert list(shown_groups(other, 8))[:2] == ["Texas", "say a capital"]
+    assert [name.removesuffix(" (?)") for name in shown_groups(other, 8)][:2] == ["Texas", "say a capital"]
     some = other.features.loc[[unit[0]]].iloc[0]
     before, after = (int(chances.argmax()) for chances in other.probabilities())
     decoder = atlas.transcoder.W_dec[int(some.layer)][int(some.feature)].detach().double().sum(0)

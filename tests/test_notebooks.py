@@ -3,6 +3,7 @@
 import runpy
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import pytest
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[1] / "notebooks").glob("*.py"))
@@ -11,4 +12,7 @@ NOTEBOOKS = sorted((Path(__file__).resolve().parents[1] / "notebooks").glob("*.p
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs_and_its_claims_hold(notebook):
     assert notebook.with_suffix(".ipynb").is_file(), "pair it: jupytext --to ipynb"
-    runpy.run_path(str(notebook))
+    try:
+        runpy.run_path(str(notebook))
+    finally:
+        plt.close("all")  # a notebook's own process would be gone now

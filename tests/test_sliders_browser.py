@@ -90,7 +90,7 @@ def test_rows_values_places_and_modes(shown):
     page.locator(".cl input.add").fill("say a captial")
     page.keyboard.press("Enter")
     page.locator(".cl .status.error", has_text="nearest: 'say a capital'").wait_for()
-    active = value(page, "next(i for i in label['las'])")
+    active = value(page, "next(i for i in label['Lopez'])")
     feature = "L" + "/".join(active.split("_")[:2])
     page.locator(".cl input.add").fill(feature)
     page.keyboard.press("Enter")

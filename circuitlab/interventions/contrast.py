@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from circuitlab.interventions.controls import matched_controls
+from circuitlab.interventions.controls import matched_controls, written
 from circuitlab.interventions.result import InterventionRun
 from circuitlab.interventions.run import experiments, outcomes
 from circuitlab.interventions.values import Value
@@ -166,6 +166,7 @@ def random_matched(
 ) -> list[InterventionRun]:
     """The same prompts with random active features changed as much, none of them of the nodes `excluded`.
 
+    As much, unless too few others are active: `share_matched` says how much.
     As in `circuitlab.interventions.controls`: at the same positions, in the same layers, as large in what is written.
     """
     drawn = []
@@ -176,6 +177,17 @@ def random_matched(
     if runs and runs[0].n_tokens:
         return [setting.run(edits, runs[0].n_tokens) for setting, edits in drawn]
     return [InterventionRun(*pair, outcome=outcome) for pair, outcome in zip(drawn, outcomes(drawn), strict=True)]
+
+
+def share_matched(runs: Sequence[InterventionRun], controls: Sequence[InterventionRun]) -> float:
+    """How much of what the runs write their controls write, the mean over the runs.
+
+    1 unless too few other features are active at a position: what a smaller control leaves alone says less.
+    """
+    sizes = [
+        (written(run, run.edits), written(run, control.edits)) for run, control in zip(runs, controls, strict=True)
+    ]
+    return float(np.mean([control / size for size, control in sizes if size > 0] or [1.0]))
 
 
 def answers(runs: Iterable[InterventionRun]) -> list[str]:

@@ -82,7 +82,7 @@ def verdict(run: InterventionRun, n_controls: int = 20, seed: int = 0) -> Verdic
     for edits, outcome in zip(drawn, run.experiment.outcomes(drawn), strict=True):
         kl, changed = effect_of(run, outcome, before)
         rows.append((kl, changed != int(before.argmax()), edits.names["control"]))
-    size = _written(run, run.edits)
+    size = written(run, run.edits)
     controls = pd.DataFrame(rows, columns=["effect", "top_changed", "nodes"])
     effects = controls["effect"].to_numpy(float)
     median = float(np.median(effects))
@@ -92,7 +92,7 @@ def verdict(run: InterventionRun, n_controls: int = 20, seed: int = 0) -> Verdic
         stands_out=effect / median if median > 0 else np.inf if effect > 0 else np.nan,
         top_changed=top != int(before.argmax()),
         controls_changed=float(np.mean(controls["top_changed"].to_numpy(bool))),
-        matched=float(np.mean([_written(run, edits) for edits in drawn])) / size if size > 0 else 1.0,
+        matched=float(np.mean([written(run, edits) for edits in drawn])) / size if size > 0 else 1.0,
         controls=controls,
         dose=dose_curve(run, before),
     )
@@ -143,7 +143,7 @@ def _candidates(run: InterventionRun, edits: list[FeatureEdit], excluded: Collec
     return free
 
 
-def _written(run: InterventionRun, edits: Edits) -> float:
+def written(run: InterventionRun, edits: Edits) -> float:
     """Σ_s |Δa_s| ‖W_dec,s‖ over the prompt's edited features."""
     prompt = [edit for edit in edits.features if edit.pos is not None]
     before = [float(run.outcome.before[edit.layer][edit.pos, edit.feature]) for edit in prompt]
