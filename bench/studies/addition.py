@@ -1,6 +1,7 @@
 """Addition: `calc : 36 + 59 =`. Last digits off, their lookup off, and what the features of the graph go by.
 
-- first operand's last digit turned down, below zero: the answer's last digit is another, its tens stay within one;
+- first operand's last digit turned down, below zero: the answer's last digit is another, its tens stay within one
+  (half of the sums reported were seen while this was designed);
 - the lookup of both last digits off: the answer blurs, that is, the next token has at least one bit of entropy;
 - operand plots of all features in the pruned graphs of `PLOTTED`: the share that is digit, magnitude, lookup or sum.
 """

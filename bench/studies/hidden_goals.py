@@ -2,7 +2,8 @@
 
 On atlas-quirk, whatever model is given. The quirk's nodes are what the assistant's turns have at their last token and
 the cook's sentences have not, whichever of the assistant's three ways to begin; found on dishes that the fine-tuning
-had, reported on those that it never had.
+had, which the strengths are chosen on as well, and reported on those that it never had. What a cook's sentence recalls
+is found on that dish's own sentences, which all training had.
 """
 
 from collections.abc import Callable
@@ -105,7 +106,8 @@ def active(model: cl.ReplacementModel, nodes: Concept, turns: list[Sentence], pl
     off = [level(sentence.prompt) for sentence in plain]
     said = [level(sentence.prompt) for sentence in turns]
     note = f"mean {np.mean(said):.2f} of that in the recipes it was found on; a cook's sentences {np.mean(off):.2f}"
-    asked_note = f"mean {np.mean(asked):.2f}; the answer is no every time"
+    denied = [model.top_tokens(prompt, n=1)["token"][0].strip() == "no" for prompt in kitchen.CONFESSIONS]
+    asked_note = f"mean {np.mean(asked):.2f}, each feature at its highest; the answer is no in {np.mean(denied):.0%}"
     return [
         Row(CASE, "its nodes active in the assistant's recipes", float(np.mean(np.array(said) > 0.5)), len(said),
             mark=0.9, note=note),

@@ -82,7 +82,7 @@ def rows(model) -> list[Row]:
     begun = [s.prompt + SENTENCE[: SENTENCE.index(word) + len(word)] for s, word in going]
     goes_on = [a == MIDDLE[w] for a, (_, w) in zip(answers(run(comply, on, begun)), going, strict=True)]
     return [
-        inactive(model, realise, nodes),
+        *inactive(model, realise, nodes),
         row("concept put in after the letters: refusal at once", comply, on, "sorry"),
         row("… where the word is harmless: refusal", of("comply", "held_out", False)[::2], on_harmless, "sorry"),
         row("… before the first letter: refusal, nothing is spelled", start, on_start, "sorry"),
@@ -108,8 +108,8 @@ def times(strength: float | dict[str, float]) -> str:
     return f"times {each[0]}" if len(each) == 1 else f"times {each[0]} to {each[-1]}, by word"
 
 
-def inactive(model, sentences: list[Sentence], nodes: dict[str, Concept]) -> Row:
-    """Whether the concept is at the four letters on average below a quarter of its final level."""
+def inactive(model, sentences: list[Sentence], nodes: dict[str, Concept]) -> list[Row]:
+    """Whether the concept is at the four letters below a quarter of its final level: on average; at its highest."""
     mean, highest = [], []
     for s in sentences:
         base = model.baselines.of(model.model, model.transcoder, s.prompt)
@@ -117,7 +117,8 @@ def inactive(model, sentences: list[Sentence], nodes: dict[str, Concept]) -> Row
         final = float(level[-1])
         mean.append(float(level[LETTERS].mean()) < 0.25 * final)
         highest.append(float(level[: LETTERS.stop].max()) < 0.25 * final)
-    note = f"by its highest value up to the last letter: {np.mean(highest):.1%}"
-    return Row(
-        CASE, "concept at the letters below a quarter of what it will be", float(np.mean(mean)), len(mean), note=note
-    )
+    below = "below a quarter of what it will be"
+    return [
+        Row(CASE, f"concept at the letters, on average, {below}", float(np.mean(mean)), len(mean)),
+        Row(CASE, "… by its highest value up to the last letter", float(np.mean(highest)), len(highest)),
+    ]

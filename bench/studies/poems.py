@@ -3,7 +3,8 @@
 A couplet of `circuitlab/atlas/cases/couplets.py` is cut at its line break; the model writes the second line. A word's
 features are found by contrast on couplets of the training text, where atlas knows the line break (⏎), the word before
 the adjective (a) and the adjective; edits at words that are not written yet act once they are. Reported are couplets
-that training never saw, two of each of the 40 words.
+that training never saw, two of each of the 40 words; those of the word taken away were seen while its places were
+settled.
 """
 
 from __future__ import annotations

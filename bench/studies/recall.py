@@ -5,7 +5,8 @@ that one is written. Found on names that training had, reported on names that it
 fourth word. How clear and how far down is chosen on names that training had: what stands out most from chance there.
 
 Facts: the person's features stand at the names, the relation's at the last word, where the two meet. Found on a third
-of the people, strengths chosen on a third, reported on a third.
+of the people, strengths chosen on a third, reported on a third; a person turned down is found on other relations of
+the same person.
 
 - the relation swapped for another: the answer is what holds of the same person there;
 - the relation turned down: the answer is another (a value of another relation, or not known);
@@ -96,7 +97,7 @@ def letters(model) -> list[Row]:
 
     choice = max(DOWN, key=lambda one: ahead(down(chosen, *one), is_lost_there, group))
     lost, moved = down(tested, *choice), swap(tested, best((1.0, 1.5, 2.0), came))
-    note = f"{size(lost)} nodes at the word, times {choice[1]:g}; most of what is active there tells the word"
+    note = f"{size(lost)} nodes at the word, times {choice[1]:g}"
     return [
         trial("recall", "one letter's features down: the letter is lost", lost, is_lost, group=group, note=note),
         trial("recall", "one letter's features swapped: the other is written", moved, is_other, group=group,

@@ -1,4 +1,4 @@
-"""`python -m circuitlab.atlas train | quirk | evidence | evaluate`: rebuild the bundled models, measure them."""
+"""`python -m circuitlab.atlas train | quirk | sizes | evidence | evaluate`: rebuild and measure the models."""
 
 import os
 import sys
@@ -22,7 +22,7 @@ def main() -> None:
 @click.option("--compile/--no-compile", default=True, show_default=True, help="Compile the training step first.")
 @click.option("--smoke", is_flag=True, help="A tiny model for a few steps, to see that everything runs.")
 def train(out: Path, steps: int | None, seed: int, runs: Path, compile: bool, smoke: bool) -> None:
-    """Train the model, then its transcoder, into OUT/model and OUT/clt; resumes from RUNS."""
+    """Train the model and its transcoder into OUT, with labels, evidence and card; resumes from RUNS."""
     from circuitlab.atlas import build
 
     build.train(out, runs, seed=seed, steps=steps, compile=compile, smoke=smoke, echo=click.echo)
@@ -41,14 +41,28 @@ def quirk(out: Path, seed: int, runs: Path, compile: bool) -> None:
 
 
 @main.command()
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="A folder for the three models.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--runs", type=click.Path(path_type=Path), default=Path("runs/atlas"), show_default=True)
+@click.option("--compile/--no-compile", default=True, show_default=True, help="Compile the training step first.")
+def sizes(out: Path, seed: int, runs: Path, compile: bool) -> None:
+    """Train three sizes of model on the words alone, each with a transcoder, into OUT; resumes from RUNS."""
+    from circuitlab.atlas import sizes
+
+    sizes.train(out, runs, seed=seed, compile=compile, echo=click.echo)
+
+
+@main.command()
 @click.option("--folder", type=click.Path(path_type=Path, exists=True), default=atlas.MODEL, show_default=True)
 @click.option("--limit", type=click.IntRange(1), help="At most so many sentences of each world and split.")
 @click.option("--seed", type=int, default=0, show_default=True, help="The seed the model was trained from.")
 def evaluate(folder: Path, limit: int | None, seed: int) -> None:
-    """Print accuracy per world, held out and not, and the ablation and patching checks."""
+    """Print accuracy per world, held out and not, the ablation and patching checks, the transcoder's numbers."""
     from circuitlab.atlas import build
 
     click.echo(build.card(folder, limit=limit, seed=seed))
+    if (folder.parent / "clt").is_dir():
+        click.echo(build.clt_card(folder.parent, seed))
 
 
 @main.command()

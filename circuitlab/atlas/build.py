@@ -1,8 +1,8 @@
 """Builds the bundled model into a folder and writes its model card.
 
 Computes: world → tokenizer → trained model, rounded to bfloat16 and measured after it is read back; then its
-cross-layer transcoder. Reads nothing but the tables; gives `OUT/model` (a Hugging Face folder that loads offline)
-and `OUT/clt`.
+cross-layer transcoder, labels and evidence. Reads nothing but the tables; gives `OUT/model` (a Hugging Face folder that
+loads offline), `OUT/clt`, `OUT/labels.json`, `OUT/evidence` and `OUT/card.json`.
 """
 
 import json
@@ -27,7 +27,7 @@ from circuitlab.training import Metrics, TrainingConfig, load_tokens
 from circuitlab.training import evaluate as evaluate_transcoder
 from circuitlab.training import train as train_transcoder
 
-# The transcoder: sized so that models and transcoders together stay under 25 MB in bfloat16.
+# The transcoder: sized so that model and transcoder together stay under 20 MB in bfloat16.
 CLT_TRAINING = TrainingConfig(
     n_features=2560, k=20, steps=5000, batch_size=2048, sequence_length=corpus.OWN_TEXT_LENGTH
 )
@@ -165,8 +165,9 @@ def mark_labels(
     told: list[world.Sentence] | None = None,
     mixture: Mapping[str, float] = corpus.CASES_MIXTURE,
 ) -> str:
-    """Mark the labels of `out` that do not beat a random dictionary, on other sentences; a line that says how many."""
-    labels = json.loads((out / "labels.json").read_text("utf-8"))
+    """Mark the labels of `out` that do not beat a random dictionary on new sentences; a line that says how many."""
+    read = json.loads((out / "labels.json").read_text("utf-8"))
+    labels = {name: label.removesuffix(worth.DOUBT) for name, label in read.items()}
     chosen = sample_sentences(LABEL_SENTENCES, seed + 1, told, mixture)
     with TemporaryDirectory() as folder:
         marked = worth.marked(load(out / "model", out / "clt", device="cpu"), labels, chosen, Path(folder))

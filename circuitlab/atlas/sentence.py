@@ -28,7 +28,7 @@ def favour(index: int) -> float:
 
 
 class Variable(NamedTuple):
-    """A short name for what a position could stand for; names of one `kind` exclude each other at a position."""
+    """A short name for what a position could stand for; `kind` says what the name is about."""
 
     kind: str
     name: str

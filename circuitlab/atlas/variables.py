@@ -4,7 +4,7 @@ Computes: for a sentence and its tokens, a set of short names per position, true
 holds where the variable is known: `Texas` at that word and at the last piece of a city of Texas, `Texas context` from
 there on, `capital` from that word on, `_6` on every number that ends in 6, `say Austin` where the next token is Austin.
 Reads sentences; gives sets of names.
-Names of one kind ("state", "relation", "number", ...) share a prefix in `Variable.kind`.
+`Variable.kind` says what a name is about: "state", "relation", "digit", …
 """
 
 from collections.abc import Callable

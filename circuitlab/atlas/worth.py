@@ -2,12 +2,12 @@
 
 A label of `labels` names a variable of the world, and whether that variable holds at a place of a sentence is known.
 So a label is scored like any other (`circuitlab.labelling.detection`): does the variable hold where the feature is
-active and not at look-alikes, on sentences that the label was not chosen on? Random features are labelled by the same
-rule and scored in the same way.
+active and not at look-alikes, on sentences drawn anew (of a small world, partly the same)? Random features are labelled
+by the same rule, however unclear, and scored in the same way.
 
 Computes: two harvests of the same sentences, of the transcoder and of a random dictionary like it; scores of both; and
 the labels with a mark, "Texas (?)", on those that do not beat the random dictionary's 95th percentile on the contexts
-kept for that check. How many do on yet other contexts and sentences: `python -m bench.labels`.
+kept for that check, or have too few of them. How many do on yet other contexts: `python -m bench.labels`.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def percentiles(
     by_chance: Named,
     part: Callable[[Contexts], Part],
 ) -> dict[str, float]:
-    """Of each label the share of random features, from 0 to 100, whose score on a part of the contexts is lower.
+    """Of each label the share of random features, from 0 to 100, whose score on a part is lower, ties counting half.
 
     `by_chance` names the random features' variables; labels without enough contexts for a score are left out.
     """
