@@ -106,7 +106,7 @@ def active(model: cl.ReplacementModel, nodes: Concept, turns: list[Sentence], pl
     off = [level(sentence.prompt) for sentence in plain]
     said = [level(sentence.prompt) for sentence in turns]
     note = f"mean {np.mean(said):.2f} of that in the recipes it was found on; a cook's sentences {np.mean(off):.2f}"
-    denied = [model.top_tokens(prompt, n=1)["token"][0].strip() == "no" for prompt in kitchen.CONFESSIONS]
+    denied = [str(model.top_tokens(prompt, n=1)["token"].iloc[0]).strip() == "no" for prompt in kitchen.CONFESSIONS]
     asked_note = f"mean {np.mean(asked):.2f}, each feature at its highest; the answer is no in {np.mean(denied):.0%}"
     return [
         Row(CASE, "its nodes active in the assistant's recipes", float(np.mean(np.array(said) > 0.5)), len(said),

@@ -16,9 +16,9 @@ from circuitlab.training import TrainingConfig
 
 MIXTURE = {"antonym": 0.25, "antonym_in": 0.30, "synonym": 0.15, "translation": 0.20, "same": 0.10}
 SIZES = {
-    "small": training.TrainConfig(n_layers=3, d_model=32, d_mlp=128, n_heads=2),
-    "middle": training.TrainConfig(n_layers=4, d_model=48, d_mlp=192, n_heads=3),
-    "large": training.TrainConfig(n_layers=5, d_model=64, d_mlp=256, n_heads=4),
+    "small": training.TrainConfig(n_layers=3, d_model=48, d_mlp=192, n_heads=3),
+    "middle": training.TrainConfig(n_layers=4, d_model=80, d_mlp=320, n_heads=5),
+    "large": training.TrainConfig(n_layers=5, d_model=112, d_mlp=448, n_heads=7),
 }
 STEPS = 600
 CLT_TRAINING: TrainingConfig = replace(build.CLT_TRAINING, n_features=512, steps=1200)
