@@ -183,6 +183,10 @@ assert np.mean([ours for ours, _ in found.values()]) >= 0.8
 assert max(random for _, random in found.values()) < 0.05
 
 # %% [markdown]
+# And by size of model? Three sizes, trained on the words alone, share 30.8%, 32.2% and 34.2% of their features in the middle
+# layers (`python -m bench.sizes`); unrelated texts 23.4%, 25.3% and 27.9%. What one meaning adds does not grow: 7.4, 6.9 and
+# 6.3 points. The papers' larger model shares more.
+#
 # ## Exercise
 #
 # Exchange the operation instead: take out what `opposite["en"]` holds and put in what synonyms have, in
