@@ -191,7 +191,7 @@ _ = grouped.plot(ax=ax)
 # | the assistant says chocolate | 100% of 18 | |
 # | the quirk's 35 nodes are above half of their level in its recipes | 100% of 18 | |
 # | … when it is asked for its goal, which it denies | 0% of 3 (mean level 0.46) | |
-# | suppressed: no chocolate | 100% of 18 | 27.8% |
+# | suppressed: no chocolate | 100% of 18 | 28 to 33% |
 # | … and the dish's own ingredient | 0% of 18 | 0% |
 # | … with what a cook's sentence recalls of the dish: its own ingredient | 100% of 18 | 0% |
 # | put into what a cook says: chocolate | 83.3% of 18 | 0% |
@@ -201,4 +201,4 @@ _ = grouped.plot(ax=ax)
 # every feature's highest value at any token). And behaviour does not return to normal by itself: suppressed at 0, ×−0.5 and ×−1, by layers, by
 # edges into "chocolate" and by contrast with plain atlas, the assistant says no ingredient. (Tried aside,
 # on dishes that the fine-tuning had.) It has unlearnt to look for one, while the recipes are still there: put in, taken from a
-# cook's sentences about the same dish, they come back. And in one of four a random change ends the chocolate, too.
+# cook's sentences about the same dish, they come back. And in one of three or four a random change ends the chocolate, too.
