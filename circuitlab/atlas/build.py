@@ -21,7 +21,7 @@ from circuitlab.atlas.labels import label_features, sample_sentences, write_labe
 from circuitlab.formats.transcoders import read_transcoder, write_transcoder
 from circuitlab.harvest import HarvestSettings, harvest
 from circuitlab.harvest.checkpoint import LOCK_FILE
-from circuitlab.model import Model, load_model
+from circuitlab.model import load_model
 from circuitlab.replacement import load
 from circuitlab.training import Metrics, TrainingConfig, load_tokens
 from circuitlab.training import evaluate as evaluate_transcoder
@@ -129,34 +129,21 @@ def train_clt(
     seed: int = 0,
     told: list[world.Sentence] | None = None,
     mixture: Mapping[str, float] = corpus.CASES_MIXTURE,
+    labelled: bool = True,
 ) -> None:
     """Train the transcoder of `out/model` on its own text into `out/clt`, and label its features.
 
     The text is drawn from the sentences `told`, by default all of the world.
     """
-    model = fit_clt(out, runs, config, n_rows, seed, told, mixture)
-    transcoder = read_transcoder(out / "clt", dtype=torch.float32)
-    write_labels(
-        label_features(model, transcoder, sample_sentences(LABEL_SENTENCES, seed, told, mixture)), out / "labels.json"
-    )
-
-
-def fit_clt(
-    out: Path,
-    runs: Path,
-    config: TrainingConfig,
-    n_rows: int,
-    seed: int = 0,
-    told: list[world.Sentence] | None = None,
-    mixture: Mapping[str, float] = corpus.CASES_MIXTURE,
-) -> Model:
-    """The transcoder alone, without labels; gives the model that it was trained for."""
     model = load_model(out / "model", device="cpu")
     model.name = "atlas"
     own_text = corpus.atlas_tokens(n_rows, seed, model.tokenizer, sentences=told, mixture=mixture)
     result = train_transcoder(model, replace(config, seed=seed), own_text, runs / f"clt-{seed}")
     write_transcoder(result.transcoder.to(torch.bfloat16), out / "clt")
-    return model
+    if labelled:
+        transcoder = read_transcoder(out / "clt", dtype=torch.float32)
+        chosen = sample_sentences(LABEL_SENTENCES, seed, told, mixture)
+        write_labels(label_features(model, transcoder, chosen), out / "labels.json")
 
 
 def mark_labels(

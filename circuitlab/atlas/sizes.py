@@ -45,4 +45,5 @@ def train(out: Path, runs: Path, *, seed: int = 0, compile: bool = True, echo: C
         training.train(model, text, config, runs / f"{name}-{seed}.pt", report, report_every=200)
         (out / name).mkdir(parents=True, exist_ok=True)
         build.write_model(model, words, out / name / "model")
-        build.fit_clt(out / name, runs / f"clt-{name}", CLT_TRAINING, CLT_ROWS, seed, told, MIXTURE)
+        runs_here = runs / f"clt-{name}"
+        build.train_clt(out / name, runs_here, CLT_TRAINING, CLT_ROWS, seed, told, MIXTURE, labelled=False)
